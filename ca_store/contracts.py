@@ -1,0 +1,205 @@
+"""What the layers above may ask of the CA database: Protocols whose docstrings are the contract.
+
+Every method raises StoreUnavailable when the database cannot be asked, and never answers NotFound in that case.
+Readers are asynchronous (the online server); writers are synchronous (the issuance commands). Both dialects keep
+every promise made here: one contract suite runs against SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ca_store.types import (
+        CRL,
+        Certificate,
+        CertificateState,
+        Change,
+        Credential,
+        CredentialKind,
+        Institution,
+        Issuer,
+        IssuerID,
+        Reason,
+        SerialBlock,
+        Status,
+    )
+
+
+class StatusStore(Protocol):
+    """One look-up, for the hot path."""
+
+    async def status(self, issuer: IssuerID, serial: int) -> Status:
+        """Committed state at call time. Raises NotFound when no such serial was ever reserved under this issuer,
+        also for serials that cannot exist (zero, negative, over 20 octets).
+        """
+        ...
+
+
+class SerialBlockStore(Protocol):
+    """Time-stamp serials (RFC 3161 §2.4.2: unique for a TSA name, also after a crash)."""
+
+    async def reserve_serials(self, tsa_name: bytes, size: int, now: int) -> SerialBlock:
+        """Commit, then return, a block that no one was given before under this DER subject name. What a process
+        does not use of it is lost.
+        """
+        ...
+
+
+class ChangeFeed(Protocol):
+    """Committed changes, delivered to one process in the order of their commits."""
+
+    @property
+    def confirmed(self) -> float:
+        """Monotonic time of the last moment up to which every committed change is known to have been delivered.
+        While the feed is well this moves at least ten times a second.
+        """
+        ...
+
+    async def run(self, deliver: Callable[[Sequence[Change]], None], reset: Callable[[], None]) -> None:
+        """Deliver until cancelled, on the calling event loop. ``reset`` is called once at each (re)connection,
+        before anything is delivered: whatever the caller remembers from before may be stale and must go. A lost
+        database is retried for ever; ``confirmed`` stands still meanwhile.
+        """
+        ...
+
+
+class ReadStore(StatusStore, SerialBlockStore, Protocol):
+    """Everything the online server reads, and the one thing it writes (serial blocks)."""
+
+    @property
+    def feed(self) -> ChangeFeed:
+        """The one feed of this process."""
+        ...
+
+    async def issuers(self) -> Sequence[Issuer]:
+        """All issuers, in order of creation."""
+        ...
+
+    async def credentials(self, kind: CredentialKind) -> Sequence[Credential]:
+        """All credentials of one kind, in order of creation, retired ones left out."""
+        ...
+
+    async def crl(self, label: str) -> CRL:
+        """The newest CRL of the issuer with this label. Raises NotFound."""
+        ...
+
+    async def ping(self) -> None:
+        """One round trip. Raises StoreUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Release every connection. The store is of no use afterwards."""
+        ...
+
+
+class IssuanceStore(Protocol):
+    """What the issuance core writes and reads. Each method is one transaction: committed when it returns, without
+    trace when it raises. Each write that a responder must learn of enters the change feed in its own transaction.
+    """
+
+    def add_issuer(self, issuer: Issuer, key_reference: str, now: int) -> IssuerID:
+        """Record a CA; ``issuer.id`` is ignored (a parent of None means self-signed). The CA certificate becomes a
+        good row under its parent (a root: under itself), which must not have that serial except as reserved. Raises
+        Conflict when label or key is taken, NotFound when the parent is unknown.
+        """
+        ...
+
+    def issuer(self, label: str) -> Issuer:
+        """Raises NotFound."""
+        ...
+
+    def issuer_key(self, issuer: IssuerID) -> str:
+        """The key reference of a CA. Raises NotFound."""
+        ...
+
+    def issuers(self) -> Sequence[Issuer]:
+        """All issuers, in order of creation."""
+        ...
+
+    def reserve(self, issuer: IssuerID, serial: int, profile: str, not_after: int, now: int) -> None:
+        """Commit the status row of a serial before anything is signed under it. Raises Conflict when it exists."""
+        ...
+
+    def record(
+        self,
+        issuer: IssuerID,
+        serial: int,
+        certificate: bytes,
+        subject: str,
+        not_before: int,
+        not_after: int,
+        now: int,
+    ) -> None:
+        """Store the signed certificate and move its row from reserved to good. Raises IllegalMove when the row is
+        not reserved (a revoked reservation stays revoked), NotFound when there is none.
+        """
+        ...
+
+    def revoke(self, issuer: IssuerID, serial: int, reason: Reason, revoked_at: int, now: int) -> Status:
+        """Move a row to revoked, or correct reason and time of a revocation; the status that is now committed.
+        Repeating a revocation with equal values changes nothing and succeeds. Raises NotFound, IllegalMove.
+        """
+        ...
+
+    def certificate(self, issuer: IssuerID, serial: int) -> Certificate:
+        """Raises NotFound."""
+        ...
+
+    def certificates(
+        self,
+        *,
+        issuer: IssuerID | None = None,
+        state: CertificateState | None = None,
+        profile: str | None = None,
+        after: tuple[IssuerID, int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Certificate]:
+        """A page of certificates ordered by (issuer, serial), from behind the pair ``after``."""
+        ...
+
+    def revoked(self, issuer: IssuerID) -> Sequence[tuple[int, Status]]:
+        """(serial, status) of every revoked serial of an issuer that belongs on its next CRL, ordered by serial:
+        an expired one stays until it has been on one CRL issued after its expiry (RFC 5280 §3.3).
+        """
+        ...
+
+    def add_credential(self, credential: Credential, now: int) -> int:
+        """Record an online key (``credential.id`` is ignored) and return its id. Its certificate's row must exist and
+        be good. Raises NotFound, IllegalMove, and Conflict when (issuer, serial) is a credential already.
+        """
+        ...
+
+    def credentials(self, kind: CredentialKind | None = None) -> Sequence[Credential]:
+        """Credentials in order of creation, retired ones left out."""
+        ...
+
+    def retire_credential(self, credential_id: int, now: int) -> None:
+        """Take a credential out of use for ever. Raises NotFound."""
+        ...
+
+    def next_crl_number(self, issuer: IssuerID) -> int:
+        """One more than the highest number stored; 1 at first."""
+        ...
+
+    def add_crl(self, crl: CRL) -> None:
+        """Store a signed CRL. Raises Conflict when its number is taken: another process was first."""
+        ...
+
+    def latest_crl(self, issuer: IssuerID) -> CRL:
+        """Raises NotFound."""
+        ...
+
+    def add_institution(self, institution: Institution) -> None:
+        """Raises Conflict when its name or one of its domains is taken."""
+        ...
+
+    def institutions(self) -> Sequence[Institution]:
+        """All institutions by name."""
+        ...
+
+    def close(self) -> None:
+        """Release every connection."""
+        ...

@@ -1,0 +1,1 @@
+"""The online server: listeners, workers, configuration, health, metrics and the operators' tools."""
