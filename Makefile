@@ -1,0 +1,55 @@
+# Two commands: `make serve` answers on 127.0.0.1:8080, `make test` proves it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+HOME_DIR ?= var
+PACKAGES := responders ocsp tsa ca_store issuance
+
+.PHONY: serve test check bench format programs clean
+.DEFAULT_GOAL := serve
+
+serve: $(VENV)/.serves
+	@test -f $(HOME_DIR)/responders.toml || $(BIN)/issuance init --demo --home $(HOME_DIR)
+	@$(BIN)/issuance run --home $(HOME_DIR) & timers=$$!; \
+	trap 'kill $$timers 2>/dev/null' EXIT; trap 'kill $$server 2>/dev/null' INT TERM; \
+	$(BIN)/responders serve --home $(HOME_DIR) & server=$$!; \
+	while ! wait $$server; do kill -0 $$server 2>/dev/null || break; done
+
+test: programs check
+	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+check: $(VENV)/.tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.tests
+	@bash tests/programs.sh wrk
+	$(BIN)/python bench/table.py $(BENCH_ARGS)
+
+format: $(VENV)/.tests
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The programs that no one here wrote: installed when this runs as root on Debian, named when they are missing.
+programs:
+	@bash tests/programs.sh openssl ocsptool jarsigner osslsigncode postgres
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "no virtual environment could be made: on Debian, install python3-venv" >&2; exit 1; }
+
+$(VENV)/.serves: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.tests: pyproject.toml constraints.txt $(VENV)/.serves
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Makes sure that the named programs are here: installs their Debian packages as root, names them otherwise.
+set -u
+declare -A package=(
+  [openssl]=openssl
+  [ocsptool]=gnutls-bin
+  [jarsigner]=default-jdk-headless
+  [osslsigncode]=osslsigncode
+  [postgres]=postgresql
+  [wrk]=wrk
+)
+
+present() {
+  command -v "$1" >/dev/null && return
+  [ "$1" = postgres ] && compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+}
+
+missing=()
+for program in "$@"; do
+  present "$program" || missing+=("${package[$program]}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null && exit 0
+  echo "could not install: ${missing[*]}" >&2
+fi
+echo "missing programs; install these packages to run every test: ${missing[*]}" >&2
+[ "${CI:-}" != true ]
