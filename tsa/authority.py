@@ -1,0 +1,168 @@
+"""The time-stamp authority: bytes in, bytes out (RFC 3161)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ca_store.contracts import SerialBlockStore, StatusStore
+from ca_store.errors import SigningOverload, StoreUnavailable
+from tsa.clock import TokenClock
+from tsa.codec import decode_request, encode_rejection
+from tsa.errors import SystemFailure, TSAError, UnknownUnit
+from tsa.serials import SerialAllocator
+from tsa.standing import Standing
+from tsa.token import granted
+from tsa.unit import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ca_store.clock import Clock
+    from ca_store.gate import SigningGate
+    from tsa.codec import TimeStampRequest
+    from tsa.settings import Settings
+    from tsa.unit import Unit, UnitDescription
+
+log = logging.getLogger(__name__)
+
+GRANTED = "granted"
+
+
+class Store(StatusStore, SerialBlockStore, Protocol):
+    """What the authority needs of the CA database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One TimeStampResp."""
+
+    der: bytes
+    outcome: str
+    """``granted`` or the name of the failInfo bit: a small fixed set, fit for a metric label."""
+
+
+@dataclass(slots=True, eq=False)
+class _Desk:
+    """A unit at work: its allocator, and why it must not issue."""
+
+    unit: Unit
+    serials: SerialAllocator
+    known: bool = False
+    fault: str | None = None
+
+
+class Authority:
+    """Answers requests for one or more units; ``default`` names the unit of requests that name none.
+
+    Units with one subject name share one space of serials (RFC 3161 §2.4.2). A unit issues only after the rows of its
+    certificate and of the CAs above it were read: ``check_revocation`` does that, and the first request when nobody
+    has called it yet.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: Mapping[str, Unit],
+        default: str,
+        store: Store,
+        gate: SigningGate,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self._default = default
+        self._store = store
+        self._gate = gate
+        self._clock = clock
+        self._settings = settings
+        self._token_clock = TokenClock(clock, settings.clock_tolerance)
+        self._standing = Standing(store)
+        self._allocators: dict[bytes, SerialAllocator] = {}
+        self._desks: dict[str, _Desk] = {}
+        self.use(units)
+
+    def use(self, units: Mapping[str, Unit]) -> None:
+        """Replace the units. Raises UnknownUnit when the default is not among them."""
+        if self._default not in units:
+            raise UnknownUnit(f"there is no time-stamping unit {self._default!r}, which is to be the default")
+        self._desks = {name: _Desk(unit, self._allocator(unit.tsa_name)) for name, unit in units.items()}
+        self._judge()
+
+    async def check_revocation(self) -> None:
+        """Read the rows of every unit's certificate and of the CAs above it. A unit with one that is not good answers
+        systemFailure until it is good again. Raises StoreUnavailable, and then goes by what was known before.
+        """
+        await self._standing.refresh(desk.unit for desk in self._desks.values())
+        self._judge()
+
+    def describe(self, unit: str | None = None) -> UnitDescription:
+        """What clients are told about a unit. Raises UnknownUnit."""
+        return describe(self._desk(unit).unit)
+
+    async def answer(self, request: bytes, unit: str | None = None) -> Reply:
+        """The TimeStampResp to one request: a token, or a rejection that says why. Raises UnknownUnit, and
+        SigningOverload when the client should come back later; nothing else.
+        """
+        desk = self._desk(unit)
+        try:
+            return Reply(granted(await self._issue(desk, decode_request(request))), GRANTED)
+        except TSAError as refusal:
+            return _rejection(refusal)
+        except SigningOverload:
+            raise
+        except StoreUnavailable:
+            return _rejection(SystemFailure("The authority's database cannot be reached."))
+        except Exception:
+            log.exception("a time-stamp request failed")
+            return _rejection(SystemFailure("The authority has an internal fault."))
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        for allocator in self._allocators.values():
+            await allocator.close()
+
+    async def _issue(self, desk: _Desk, request: TimeStampRequest) -> bytes:
+        """The token. A serial is taken only once the request is known to be in order."""
+        unit = desk.unit
+        policy = unit.policy.check(request)
+        if not desk.known:
+            await self.check_revocation()
+        if desk.fault is not None:
+            raise SystemFailure(desk.fault)
+        serial = await desk.serials.take()
+        # RFC 3161 §2.4.2: genTime is the time of creation, so the clock is read after all that may wait but the key.
+        gen_time = self._token_clock.gen_time()
+        if not unit.not_before <= gen_time <= unit.not_after:
+            raise SystemFailure("The certificate or the key of this unit is outside its period of use.")
+        template = unit.template
+        unsigned = template.prepare(policy, request.imprint, serial, gen_time, request.nonce)
+        message = template.to_be_signed(unsigned)
+        signer = unit.signer
+        signature = await self._gate.sign(signer, message) if signer.slow else signer.sign(message)
+        self._token_clock.check_covers(gen_time, unit.settings.accuracy_seconds)
+        return template.token(unsigned, signature, certificates=request.certificates)
+
+    def _desk(self, unit: str | None) -> _Desk:
+        name = self._default if unit is None else unit
+        desk = self._desks.get(name)
+        if desk is None:
+            raise UnknownUnit(f"there is no time-stamping unit {name!r}")
+        return desk
+
+    def _allocator(self, tsa_name: bytes) -> SerialAllocator:
+        allocator = self._allocators.get(tsa_name)
+        if allocator is None:
+            settings = self._settings
+            allocator = SerialAllocator(self._store, tsa_name, self._clock, settings.serial_block, settings.retry_pause)
+            self._allocators[tsa_name] = allocator
+        return allocator
+
+    def _judge(self) -> None:
+        for desk in self._desks.values():
+            desk.known = self._standing.known(desk.unit)
+            desk.fault = self._standing.fault(desk.unit)
+
+
+def _rejection(refusal: TSAError) -> Reply:
+    return Reply(encode_rejection(refusal), refusal.fail_info.name)

@@ -1,0 +1,166 @@
+"""Time-stamp tokens (RFC 3161 §2.4.2, RFC 5816, RFC 5652): templates per unit, spliced per request.
+
+Everything that does not depend on the request is encoded once. A token differs from the next only in policy, imprint,
+serial, genTime, nonce, messageDigest and signature, so its size is fixed but for the imprint's algorithm, the nonce and
+the length of an ECDSA signature.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ca_store import der
+from tsa.serials import SERIAL_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ca_store.signing import SignatureAlgorithm
+
+ID_SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
+ID_CT_TST_INFO: Final = "1.2.840.113549.1.9.16.1.4"
+ID_CONTENT_TYPE: Final = "1.2.840.113549.1.9.3"
+ID_MESSAGE_DIGEST: Final = "1.2.840.113549.1.9.4"
+ID_SIGNING_CERTIFICATE_V2: Final = "1.2.840.113549.1.9.16.2.47"
+
+_GRANTED: Final = der.sequence(der.integer(0))
+"""PKIStatusInfo without a statusString, which some versions of jarsigner cannot read on a granted reply."""
+
+_CONTENT_TYPE: Final = der.oid(ID_CT_TST_INFO)
+_SIGNED_DATA: Final = der.oid(ID_SIGNED_DATA)
+_LONGEST_DIGEST_OID: Final = der.oid("2.16.840.1.101.3.4.2.1")
+"""All digests known here have OIDs of one length."""
+
+_SERIAL_HEAD: Final = bytes((der.INTEGER, SERIAL_SIZE))
+_VERSION_1: Final = der.integer(1)
+_LARGEST_NONCE: Final = 33
+"""Contents octets of a nonce of 32 unsigned octets: the longest for which a token's maximum size is published."""
+
+generalized_time = functools.lru_cache(maxsize=8)(der.generalized_time)
+"""``der.generalized_time`` for the many tokens of one second."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignerIdentity:
+    """The parts of the signer's certificate that a token repeats, as DER."""
+
+    certificate: bytes
+    issuer: bytes
+    """Name."""
+    serial: bytes
+    """INTEGER."""
+
+
+class Unsigned(NamedTuple):
+    """A token before its signature."""
+
+    tst_info: bytes
+    message_digest: bytes
+
+
+class TokenTemplate:
+    """The constant parts of one unit's tokens."""
+
+    def __init__(
+        self, signer: SignerIdentity, others: Iterable[bytes], algorithm: SignatureAlgorithm, accuracy_seconds: int
+    ) -> None:
+        """``others`` are the DER certificates that go along with the signer's own when they are asked for."""
+        self._digest = algorithm.digest
+        # RFC 5754 §2: implementations MUST generate SHA2 AlgorithmIdentifiers without parameters.
+        digest_algorithm = der.sequence(der.oid(algorithm.digest_oid))
+        self._accuracy = der.sequence(der.integer(accuracy_seconds))
+        size = hashlib.new(algorithm.digest).digest_size
+        before, after = _signed_attributes(signer, algorithm, size)
+        total = der.length(len(before) + size + len(after))
+        # RFC 5652 §5.4: the attributes are signed as SET OF and sent as [0] IMPLICIT.
+        self._signed_head = bytes((der.SET,)) + total + before
+        self._sent_head = b"\xa0" + total + before
+        self._attributes_tail = after
+        self._signer_head = _VERSION_1 + der.sequence(signer.issuer, signer.serial) + digest_algorithm
+        self._signature_algorithm = algorithm.identifier
+        self._signed_data_head = der.integer(3) + der.set_of([digest_algorithm])
+        # RFC 5652 §5.1: SET OF, hence sorted; re-encoding a token must be the identity.
+        self._certificates = der.context(0, *sorted({signer.certificate, *others}))
+
+    def prepare(self, policy: bytes, imprint: bytes, serial: bytes, gen_time: int, nonce: bytes) -> Unsigned:
+        """The TSTInfo and its digest. All but ``serial`` (contents octets) and ``gen_time`` (POSIX seconds) are DER;
+        an empty ``nonce`` is left out.
+        """
+        tst_info = der.sequence(
+            _VERSION_1, policy, imprint, _SERIAL_HEAD, serial, generalized_time(gen_time), self._accuracy, nonce
+        )
+        return Unsigned(tst_info, hashlib.new(self._digest, tst_info).digest())
+
+    def to_be_signed(self, unsigned: Unsigned) -> bytes:
+        """The octets that the signature is made over: the signed attributes under the tag of SET OF."""
+        return self._signed_head + unsigned.message_digest + self._attributes_tail
+
+    def token(self, unsigned: Unsigned, signature: bytes, *, certificates: bool) -> bytes:
+        """The TimeStampToken, a ContentInfo."""
+        signer_info = der.sequence(
+            self._signer_head,
+            self._sent_head,
+            unsigned.message_digest,
+            self._attributes_tail,
+            self._signature_algorithm,
+            der.octet_string(signature),
+        )
+        signed_data = der.sequence(
+            self._signed_data_head,
+            der.sequence(_CONTENT_TYPE, der.context(0, der.octet_string(unsigned.tst_info))),
+            self._certificates if certificates else b"",
+            der.tlv(der.SET, signer_info),
+        )
+        return der.sequence(_SIGNED_DATA, der.context(0, signed_data))
+
+    def largest(self, policies: Iterable[bytes], digest_size: int, signature_size: int) -> int:
+        """The most octets a token can have, certificates included, for an imprint of at most ``digest_size`` octets
+        with NULL parameters and a nonce of at most 32 octets.
+        """
+        algorithm = der.sequence(_LONGEST_DIGEST_OID, der.NULL)
+        imprint = der.sequence(algorithm, der.octet_string(bytes(digest_size)))
+        nonce = der.tlv(der.INTEGER, bytes(_LARGEST_NONCE))
+        policy = max(policies, key=len)
+        unsigned = self.prepare(policy, imprint, bytes(SERIAL_SIZE), 0, nonce)
+        return len(self.token(unsigned, bytes(signature_size), certificates=True))
+
+
+def granted(token: bytes) -> bytes:
+    """TimeStampResp around a token."""
+    return der.sequence(_GRANTED, token)
+
+
+def _signed_attributes(signer: SignerIdentity, algorithm: SignatureAlgorithm, size: int) -> tuple[bytes, bytes]:
+    """Contents of the SET OF signed attributes, before and after the messageDigest's octets.
+
+    contentType and messageDigest are required (RFC 5652 §11), signingCertificateV2 names the signer's certificate and
+    no other (RFC 3161 §2.4.2). There is no signingTime: genTime is the time. The order is that of the encodings; it
+    does not depend on the digest, because the types come first and differ.
+    """
+    marker = bytes(size)
+    message_digest = _attribute(ID_MESSAGE_DIGEST, der.octet_string(marker))
+    attributes = sorted(
+        (
+            _attribute(ID_CONTENT_TYPE, der.oid(ID_CT_TST_INFO)),
+            message_digest,
+            _attribute(ID_SIGNING_CERTIFICATE_V2, _signing_certificate_v2(signer, algorithm)),
+        )
+    )
+    position = attributes.index(message_digest)
+    before = b"".join(attributes[:position]) + message_digest.removesuffix(marker)
+    return before, b"".join(attributes[position + 1 :])
+
+
+def _attribute(oid: str, value: bytes) -> bytes:
+    return der.sequence(der.oid(oid), der.tlv(der.SET, value))
+
+
+def _signing_certificate_v2(signer: SignerIdentity, algorithm: SignatureAlgorithm) -> bytes:
+    """RFC 5035 §3: hashAlgorithm DEFAULT SHA-256, hence left out for it; issuer is a GeneralNames."""
+    cert_hash = der.octet_string(hashlib.new(algorithm.digest, signer.certificate).digest())
+    hash_algorithm = b"" if algorithm.digest == "sha256" else der.sequence(der.oid(algorithm.digest_oid))
+    issuer_serial = der.sequence(der.sequence(der.context(4, signer.issuer)), signer.serial)
+    return der.sequence(der.sequence(der.sequence(hash_algorithm, cert_hash, issuer_serial)))
