@@ -1,0 +1,195 @@
+"""The responder: request octets in, answer out, from the cache or from one row and one signature."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ca_store.errors import NotFound, SigningOverload, StoreUnavailable
+from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind
+from ocsp import codec
+from ocsp.cache import Cache
+from ocsp.errors import InternalError, MalformedRequest, OCSPError, TryLater, Unauthorized
+from ocsp.response import response, response_data, single_response
+from ocsp.signatures import Signatures
+from ocsp.trust import Trust
+from ocsp.types import Answer
+from ocsp.window import times, times_now, window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ca_store.clock import Clock
+    from ca_store.contracts import ChangeFeed, StatusStore
+    from ca_store.gate import SigningGate
+    from ca_store.types import Change, Issuer, IssuerID, Status
+    from ocsp.codec import Request
+    from ocsp.delegate import Delegate
+    from ocsp.directory import Directory
+    from ocsp.settings import Settings
+    from ocsp.types import Epoch
+    from ocsp.window import Times
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class Responder:
+    """Answers OCSP requests for the issuers of its directory. Belongs to one event loop.
+
+    ``changed`` and ``reset`` are what the feed delivers to; ``feed`` itself is only asked how far it is confirmed.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: StatusStore,
+        feed: ChangeFeed,
+        gate: SigningGate,
+        clock: Clock,
+        settings: Settings,
+        directory: Directory,
+        epoch: Epoch,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._directory = directory
+        self._nonce_limit = codec.NONCE_LIMIT_8954 if settings.nonce_limit_8954 else codec.NONCE_LIMIT
+        self._cache = Cache(settings.cache_octets)
+        self._trust = Trust(feed=feed, clock=clock, epoch=epoch, bound=settings.feed_bound)
+        self._signatures = Signatures(gate)
+        self._refusals: dict[type[OCSPError], Answer] = {
+            each: Answer(each.body, each.status.name, retry_after=settings.retry_after if each is TryLater else None)
+            for each in (MalformedRequest, InternalError, TryLater, Unauthorized)
+        }
+        self.hits = 0
+        """Answers given without asking the database."""
+        self.misses = 0
+        """Requests that were decoded."""
+        self.signatures = 0
+        """Answers that needed a signature."""
+
+    @property
+    def evictions(self) -> int:
+        """Cached answers that made room for others."""
+        return self._cache.evictions
+
+    @property
+    def octets(self) -> int:
+        """Octets the cache holds."""
+        return self._cache.octets
+
+    def cached(self, request: bytes) -> Answer | None:
+        """The answer to exactly these octets, if one is at hand and may be trusted now; else ask ``answer``."""
+        entry = self._cache.get(request)
+        if entry is None or not self._trust.holds() or not entry.holds(self._clock.now()):
+            return None
+        self.hits += 1
+        return entry.answer
+
+    async def answer(self, request: bytes) -> Answer:
+        """The answer to these octets from committed rows. Raises nothing but CancelledError: what goes wrong is an
+        answer too, and what was not foreseen is logged and answered as internalError.
+        """
+        self.misses += 1
+        try:
+            return await self._answer(request)
+        except OCSPError as error:
+            return self._refusals[type(error)]
+        except (StoreUnavailable, SigningOverload):
+            return self._refusals[TryLater]
+        except Exception:
+            _logger.exception("an OCSP request of %d octets could not be answered", len(request))
+            return self._refusals[InternalError]
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Forget every answer about the certificates that changed."""
+        keys = [
+            (change.issuer, change.serial)
+            for change in changes
+            if change.kind is ChangeKind.STATUS and change.serial is not None
+        ]
+        self._trust.hear(keys)
+        self._cache.drop(keys)
+
+    def reset(self) -> None:
+        """Forget every answer: changes may have been missed."""
+        self._cache.clear()
+
+    def use(self, directory: Directory) -> None:
+        """From now on answer for these issuers, through these delegates."""
+        self._directory = directory
+        self._cache.clear()
+
+    async def _answer(self, encoded: bytes) -> Answer:
+        request = codec.decode_request(encoded, cert_ids=self._settings.cert_ids, nonce=self._nonce_limit)
+        issuer = self._directory.issuer(request.cert_ids)
+        with self._cache.lease([(issuer.id, each.serial) for each in request.cert_ids]) as lease:
+            statuses = [await self._status(issuer.id, each.serial) for each in request.cert_ids]
+            if not (any(statuses) or self._settings.signed_unknown):
+                raise Unauthorized("no such serial")
+            now = int(self._clock.now())
+            entry = self._cache.get(encoded)
+            if entry is not None and entry.statuses == statuses and entry.holds(now):
+                return entry.answer
+            answer = await self._signed(request, issuer, statuses, now)
+            # There is no end of unassigned serials, and they become assigned: those answers are made each time.
+            if all(statuses):
+                self._cache.store(encoded, answer, statuses, lease)
+            return answer
+
+    async def _status(self, issuer: IssuerID, serial: int) -> Status | None:
+        """The row of a serial; None while it is not assigned, which a reserved one is not yet."""
+        if not 0 < serial <= MAX_SERIAL:
+            return None
+        try:
+            status = await self._store.status(issuer, serial)
+        except NotFound:
+            return None
+        if status.state is CertificateState.RESERVED:
+            return None
+        self._trust.announce((issuer, serial), status)
+        return status
+
+    async def _signed(self, request: Request, issuer: Issuer, statuses: Sequence[Status | None], now: int) -> Answer:
+        delegate, spans = self._times(request, issuer, statuses, now)
+        this_update = max(each.this_update for each in spans)
+        responses = [
+            single_response(cert_id.encoded, status, span)
+            for cert_id, status, span in zip(request.cert_ids, statuses, spans, strict=True)
+        ]
+        data = response_data(delegate, this_update, responses, request.nonce)
+        signature = await self._signatures.sign(delegate.signer, data)
+        self.signatures += 1
+        return Answer(
+            response(delegate, data, signature),
+            _outcome(statuses),
+            this_update=this_update,
+            next_update=min(each.next_update for each in spans),
+            fresh_until=min(each.fresh_until for each in spans) if request.nonce is None else None,
+            nonce=request.nonce is not None,
+        )
+
+    def _times(
+        self, request: Request, issuer: Issuer, statuses: Sequence[Status | None], now: int
+    ) -> tuple[Delegate, list[Times]]:
+        """Who signs, and the times of each SingleResponse."""
+        if request.nonce is not None:
+            delegate = self._directory.delegate(issuer.id, now, now)
+            return delegate, [times_now(status, delegate, now, self._settings) for status in statuses]
+        windows = [
+            window(cert_id.serial, status, now, self._settings)
+            for cert_id, status in zip(request.cert_ids, statuses, strict=True)
+        ]
+        delegate = self._directory.delegate(issuer.id, max(each.begins for each in windows), now)
+        return delegate, [
+            times(span, status, delegate, now, self._settings) for span, status in zip(windows, statuses, strict=True)
+        ]
+
+
+def _outcome(statuses: Sequence[Status | None]) -> str:
+    """The certificate's status by RFC 6960's name, as a metric label."""
+    if len(statuses) > 1:
+        return "several"
+    status = statuses[0]
+    return "unknown" if status is None else status.state.name.lower()
