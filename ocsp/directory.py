@@ -40,10 +40,11 @@ class Directory:
         Raises Unauthorized when one of them is not known here, or when they name several: a delegate speaks for one
         issuing key only, so no one could sign that answer (RFC 6960 §4.2.2.2).
         """
-        found = {self._issuer(each) for each in cert_ids}
-        if len(found) > 1:
-            raise Unauthorized("several issuers in one request")
-        return found.pop()
+        issuer = self._issuer(cert_ids[0])
+        for cert_id in cert_ids[1:]:
+            if self._issuer(cert_id) is not issuer:
+                raise Unauthorized("several issuers in one request")
+        return issuer
 
     def _issuer(self, cert_id: CertID) -> Issuer:
         try:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 NOW = 1_800_000_000
 DAY = 86_400
+TINY = IssuerID(1)
 
 _LEGAL_MOVES = {
     (None, CertificateState.RESERVED),
@@ -127,7 +128,8 @@ class ManualFeed:
         self._waiting.clear()
 
     def reconnect(self) -> None:
-        assert self._deliver is not None and self._reset is not None, "it was never connected"
+        assert self._deliver is not None, "it was never connected"
+        assert self._reset is not None, "it was never connected"
         self.connect(self._deliver, self._reset)
 
 
@@ -252,7 +254,7 @@ class TinyCA:
     """A self-signed CA with delegates."""
 
     label: str = "tiny"
-    id: IssuerID = IssuerID(1)
+    id: IssuerID = TINY
     common_name: str = "Tiny CA"
     not_before: int = NOW - 365 * DAY
     not_after: int = NOW + 3650 * DAY
@@ -281,11 +283,12 @@ class TinyCA:
         return x509.SubjectKeyIdentifier.from_public_key(self.signer.key.public_key())
 
     def _hash(self, algorithm: HashAlgorithm) -> IssuerHash:
-        key = x509.load_der_x509_certificate(self.certificate.public_bytes(Encoding.DER)).public_key()
-        contents = {
-            True: lambda: key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint),
-            False: lambda: key.public_bytes(Encoding.DER, PublicFormat.PKCS1),
-        }[isinstance(key, ec.EllipticCurvePublicKey)]()
+        key = self.signer.key.public_key()
+        contents = (
+            key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+            if isinstance(key, ec.EllipticCurvePublicKey)
+            else key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
+        )
         digest = algorithm.name.lower()
         return IssuerHash(
             algorithm,
