@@ -27,7 +27,8 @@ def plain_request(encoded: bytes) -> bytes:
     try:
         _check_lengths(encoded)
         request = asn1_ocsp.OCSPRequest.load(encoded, strict=True)
-        request.native  # noqa: B018 - asn1crypto is lazy: reading every field is what checks them
+        # asn1crypto is lazy: only reading every field checks them all.
+        _check_members(request.native)
         return _plain(request["tbs_request"])
     except Exception as error:
         # Hostile octets raise many kinds in asn1crypto's readers, not only ValueError.
@@ -55,6 +56,17 @@ def _extensions(tag: int, extensions: Iterable[asn1_ocsp.RequestExtension]) -> b
         for extension in extensions
     ]
     return der.context(tag, der.sequence(*members)) if members else b""
+
+
+def _check_members(value: object) -> None:
+    """Members beyond a SEQUENCE's definition: asn1crypto keeps them, each under its number."""
+    if isinstance(value, dict):
+        if any(name.isdigit() for name in value):
+            raise ValueError("a SEQUENCE has more members than its definition")
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            _check_members(each)
 
 
 def _check_lengths(encoded: bytes) -> None:
