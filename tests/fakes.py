@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000
 DAY = 86_400
 TINY = IssuerID(1)
+SHA1 = hashes.SHA1()  # noqa: S303 - what nearly every client puts in its CertID
 
 _LEGAL_MOVES = {
     (None, CertificateState.RESERVED),
