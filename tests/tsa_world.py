@@ -1,4 +1,4 @@
-"""A tiny time-stamp authority in memory: a CA path, units made at run time, a store with teeth and a clock set by hand."""
+"""A tiny time-stamp authority in memory: a CA path, units made at run time, a store and a clock set by hand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ POLICY: Final = "2.999.3161.1"
 _NOT_BEFORE: Final = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 _NOT_AFTER: Final = dt.datetime(2049, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-_HASHES: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+_HASHES: Final[dict[str, hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
 
 
 @functools.cache
@@ -129,6 +133,7 @@ class MemoryStore:
             raise NotFound(f"no serial {serial:x}") from None
 
     async def reserve_serials(self, tsa_name: bytes, size: int, now: int) -> SerialBlock:
+        assert now > 0
         self.reservations += 1
         if self.unavailable:
             raise StoreUnavailable("the database was switched off")
@@ -219,7 +224,9 @@ class Profile:
     subject: str | None = None
 
 
-def issue(name: str, public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey, digest: str, profile: Profile) -> x509.Certificate:
+def issue(
+    name: str, public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey, digest: str, profile: Profile
+) -> x509.Certificate:
     """Sign a time-stamping certificate."""
     ca = make_ca("timestamp", "root")
     builder = (
@@ -286,7 +293,7 @@ class World:
         name: str = "p256",
         digest: str = "sha256",
         settings: UnitSettings | None = None,
-        profile: Profile = Profile(),  # noqa: B008 - frozen
+        profile: Profile = Profile(),
         signer: Signer | None = None,
     ) -> Unit:
         """A unit by the name of its kind of key: ``rsa-3072``, ``p256``, ``p384``."""

@@ -13,7 +13,6 @@ from tsa.codec import decode_request, encode_rejection
 from tsa.errors import SystemFailure, TSAError, UnknownUnit
 from tsa.serials import SerialAllocator
 from tsa.standing import Standing
-from tsa.token import granted
 from tsa.unit import describe
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class Authority:
         """
         desk = self._desk(unit)
         try:
-            return Reply(granted(await self._issue(desk, decode_request(request))), GRANTED)
+            return Reply(await self._issue(desk, decode_request(request)), GRANTED)
         except TSAError as refusal:
             return _rejection(refusal)
         except SigningOverload:
@@ -123,7 +122,7 @@ class Authority:
             await allocator.close()
 
     async def _issue(self, desk: _Desk, request: TimeStampRequest) -> bytes:
-        """The token. A serial is taken only once the request is known to be in order."""
+        """The reply with a token. A serial is taken only once the request is known to be in order."""
         unit = desk.unit
         policy = unit.policy.check(request)
         if not desk.known:
@@ -141,7 +140,7 @@ class Authority:
         signer = unit.signer
         signature = await self._gate.sign(signer, message) if signer.slow else signer.sign(message)
         self._token_clock.check_covers(gen_time, unit.settings.accuracy_seconds)
-        return template.token(unsigned, signature, certificates=request.certificates)
+        return template.reply(unsigned, signature, certificates=request.certificates)
 
     def _desk(self, unit: str | None) -> _Desk:
         name = self._default if unit is None else unit

@@ -83,3 +83,36 @@ class UnknownUnit(LookupError):  # noqa: N818 - the same
 
 class UnitRefused(ValueError):  # noqa: N818 - the same
     """A unit cannot be put to use; the sentence names the certificate and the field."""
+
+
+class ReplyError(Exception):
+    """A relying party cannot use a reply; the sentence says why."""
+
+
+class MalformedReply(ReplyError):  # noqa: N818 - the same
+    """Not the encoding of one TimeStampResp with a SignedData token, or one that RFC 3161 and RFC 5652 do not allow."""
+
+
+class NotGranted(ReplyError):  # noqa: N818 - the same
+    """The authority refused. ``status`` is the PKIStatus, ``fail_info`` the bits set, ``text`` its own words."""
+
+    def __init__(self, status: int, fail_info: tuple[PKIFailureInfo, ...], text: str) -> None:
+        self.status = status
+        self.fail_info = fail_info
+        self.text = text
+        reason = ", ".join(bit.name for bit in fail_info) or f"status {status}"
+        super().__init__(f"the authority refused ({reason}){': ' if text else ''}{text}")
+
+
+class Mismatch(ReplyError):  # noqa: N818 - the same
+    """The token answers another question: other imprint, nonce or policy."""
+
+
+class WrongSigner(ReplyError):  # noqa: N818 - the same
+    """The signer's certificate is missing, is not the one the token names, may not sign time-stamps, or does not lead
+    to a trust anchor at the token's time.
+    """
+
+
+class BadSignature(ReplyError):  # noqa: N818 - the same
+    """The signature does not cover this content."""

@@ -36,6 +36,8 @@ _LONGEST_DIGEST_OID: Final = der.oid("2.16.840.1.101.3.4.2.1")
 
 _SERIAL_HEAD: Final = bytes((der.INTEGER, SERIAL_SIZE))
 _VERSION_1: Final = der.integer(1)
+_FRAMES: Final = 256
+"""Frames kept per unit, one for each mix of TSTInfo and signature sizes. Each has the certificates: 1 to 4 kB."""
 _LARGEST_NONCE: Final = 33
 """Contents octets of a nonce of 32 unsigned octets: the longest for which a token's maximum size is published."""
 
@@ -61,6 +63,14 @@ class Unsigned(NamedTuple):
     message_digest: bytes
 
 
+class _Frame(NamedTuple):
+    """A TimeStampResp without TSTInfo, messageDigest and signature, which follow these parts in this order."""
+
+    before_tst_info: bytes
+    before_message_digest: bytes
+    before_signature: bytes
+
+
 class TokenTemplate:
     """The constant parts of one unit's tokens."""
 
@@ -69,21 +79,22 @@ class TokenTemplate:
     ) -> None:
         """``others`` are the DER certificates that go along with the signer's own when they are asked for."""
         self._digest = algorithm.digest
+        self._digest_size = hashlib.new(algorithm.digest).digest_size
         # RFC 5754 §2: implementations MUST generate SHA2 AlgorithmIdentifiers without parameters.
         digest_algorithm = der.sequence(der.oid(algorithm.digest_oid))
         self._accuracy = der.sequence(der.integer(accuracy_seconds))
-        size = hashlib.new(algorithm.digest).digest_size
-        before, after = _signed_attributes(signer, algorithm, size)
-        total = der.length(len(before) + size + len(after))
+        before, self._attributes_tail = _signed_attributes(signer, algorithm, self._digest_size)
+        attributes_head = der.length(len(before) + self._digest_size + len(self._attributes_tail)) + before
         # RFC 5652 §5.4: the attributes are signed as SET OF and sent as [0] IMPLICIT.
-        self._signed_head = bytes((der.SET,)) + total + before
-        self._sent_head = b"\xa0" + total + before
-        self._attributes_tail = after
-        self._signer_head = _VERSION_1 + der.sequence(signer.issuer, signer.serial) + digest_algorithm
-        self._signature_algorithm = algorithm.identifier
+        self._signed_head = bytes((der.SET,)) + attributes_head
+        self._signer_head = (
+            _VERSION_1 + der.sequence(signer.issuer, signer.serial) + digest_algorithm + b"\xa0" + attributes_head
+        )
+        self._signer_tail = self._attributes_tail + algorithm.identifier
         self._signed_data_head = der.integer(3) + der.set_of([digest_algorithm])
         # RFC 5652 §5.1: SET OF, hence sorted; re-encoding a token must be the identity.
         self._certificates = der.context(0, *sorted({signer.certificate, *others}))
+        self._frame = functools.lru_cache(maxsize=_FRAMES)(self._make_frame)
 
     def prepare(self, policy: bytes, imprint: bytes, serial: bytes, gen_time: int, nonce: bytes) -> Unsigned:
         """The TSTInfo and its digest. All but ``serial`` (contents octets) and ``gen_time`` (POSIX seconds) are DER;
@@ -98,39 +109,60 @@ class TokenTemplate:
         """The octets that the signature is made over: the signed attributes under the tag of SET OF."""
         return self._signed_head + unsigned.message_digest + self._attributes_tail
 
-    def token(self, unsigned: Unsigned, signature: bytes, *, certificates: bool) -> bytes:
-        """The TimeStampToken, a ContentInfo."""
-        signer_info = der.sequence(
-            self._signer_head,
-            self._sent_head,
-            unsigned.message_digest,
-            self._attributes_tail,
-            self._signature_algorithm,
-            der.octet_string(signature),
+    def reply(self, unsigned: Unsigned, signature: bytes, *, certificates: bool) -> bytes:
+        """The TimeStampResp with status granted and the token."""
+        frame = self._frame(len(unsigned.tst_info), len(signature), certificates)
+        return b"".join(
+            (
+                frame.before_tst_info,
+                unsigned.tst_info,
+                frame.before_message_digest,
+                unsigned.message_digest,
+                frame.before_signature,
+                signature,
+            )
         )
-        signed_data = der.sequence(
-            self._signed_data_head,
-            der.sequence(_CONTENT_TYPE, der.context(0, der.octet_string(unsigned.tst_info))),
-            self._certificates if certificates else b"",
-            der.tlv(der.SET, signer_info),
-        )
-        return der.sequence(_SIGNED_DATA, der.context(0, signed_data))
 
     def largest(self, policies: Iterable[bytes], digest_size: int, signature_size: int) -> int:
         """The most octets a token can have, certificates included, for an imprint of at most ``digest_size`` octets
         with NULL parameters and a nonce of at most 32 octets.
         """
-        algorithm = der.sequence(_LONGEST_DIGEST_OID, der.NULL)
-        imprint = der.sequence(algorithm, der.octet_string(bytes(digest_size)))
+        imprint = der.sequence(der.sequence(_LONGEST_DIGEST_OID, der.NULL), der.octet_string(bytes(digest_size)))
         nonce = der.tlv(der.INTEGER, bytes(_LARGEST_NONCE))
-        policy = max(policies, key=len)
-        unsigned = self.prepare(policy, imprint, bytes(SERIAL_SIZE), 0, nonce)
-        return len(self.token(unsigned, bytes(signature_size), certificates=True))
+        tst_info = self.prepare(max(policies, key=len), imprint, bytes(SERIAL_SIZE), 0, nonce).tst_info
+        return len(self._token(tst_info, self._signer_infos(bytes(signature_size)), certificates=True))
 
+    def _signer_infos(self, signature: bytes) -> bytes:
+        """The SET of one SignerInfo, with zeros for the messageDigest."""
+        digest = bytes(self._digest_size)
+        signer_info = der.sequence(self._signer_head, digest, self._signer_tail, der.octet_string(signature))
+        return der.tlv(der.SET, signer_info)
 
-def granted(token: bytes) -> bytes:
-    """TimeStampResp around a token."""
-    return der.sequence(_GRANTED, token)
+    def _token(self, tst_info: bytes, signer_infos: bytes, *, certificates: bool) -> bytes:
+        """The TimeStampToken: a ContentInfo around SignedData."""
+        signed_data = der.sequence(
+            self._signed_data_head,
+            der.sequence(_CONTENT_TYPE, der.context(0, der.octet_string(tst_info))),
+            # RFC 3161 §2.4.1: without certReq "the certificates field ... MUST not be present in the response".
+            self._certificates if certificates else b"",
+            signer_infos,
+        )
+        return der.sequence(_SIGNED_DATA, der.context(0, signed_data))
+
+    def _make_frame(self, tst_info_size: int, signature_size: int, certificates: bool) -> _Frame:  # noqa: FBT001 - lru_cache takes it by position
+        """Only these sizes decide what surrounds the variable parts, so a frame is encoded once and cut in pieces."""
+        signer_infos = self._signer_infos(bytes(signature_size))
+        token = self._token(bytes(tst_info_size), signer_infos, certificates=certificates)
+        reply = der.sequence(_GRANTED, token)
+        signature_at = len(reply) - signature_size
+        tail = self._signer_tail + der.octet_string(bytes(signature_size))
+        digest_at = len(reply) - len(tail) - self._digest_size
+        tst_info_end = len(reply) - len(signer_infos) - (len(self._certificates) if certificates else 0)
+        return _Frame(
+            reply[: tst_info_end - tst_info_size],
+            reply[tst_info_end:digest_at],
+            reply[digest_at + self._digest_size : signature_at],
+        )
 
 
 def _signed_attributes(signer: SignerIdentity, algorithm: SignatureAlgorithm, size: int) -> tuple[bytes, bytes]:
