@@ -1,0 +1,128 @@
+"""Certificates and their status moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import func, select, tuple_
+
+from ca_store.errors import NotFound
+from ca_store.schema import certificate, certificate_status, crl, issuer, pack_serial, unpack_serial
+from ca_store.statuses import STATUS_COLUMNS, make_good, make_revoked, make_status, reserve_row
+from ca_store.transactions import Transactions
+from ca_store.types import Certificate, CertificateState, IssuerID, Status, format_serial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+
+    from ca_store.types import Reason
+
+_CERTIFICATES: Final = (
+    select(
+        *STATUS_COLUMNS,
+        certificate_status.c.issuer_id,
+        certificate_status.c.serial,
+        issuer.c.label,
+        certificate.c.profile,
+        certificate.c.subject,
+        certificate.c.not_before,
+        certificate.c.der,
+    )
+    .join(
+        certificate,
+        (certificate.c.issuer_id == certificate_status.c.issuer_id)
+        & (certificate.c.serial == certificate_status.c.serial),
+    )
+    .join(issuer, issuer.c.id == certificate_status.c.issuer_id)
+)
+
+
+def _make_certificate(row: Row[*tuple[Any, ...]]) -> Certificate:
+    return Certificate(
+        issuer=IssuerID(row.issuer_id),
+        issuer_label=row.label,
+        serial=unpack_serial(row.serial),
+        profile=row.profile,
+        subject=row.subject,
+        not_before=row.not_before,
+        not_after=row.not_after,
+        status=make_status(row[: len(STATUS_COLUMNS)]),  # type: ignore[arg-type]  # a slice of a Row unpacks like one
+        der=None if row.der is None else bytes(row.der),
+    )
+
+
+class CertificateWriter(Transactions):
+    """The certificates' part of ``ca_store.contracts.IssuanceStore``."""
+
+    def reserve(self, issuer: IssuerID, serial: int, profile: str, not_after: int, now: int) -> None:
+        with self._transaction() as connection:
+            reserve_row(connection, issuer, serial, profile, not_after, now)
+
+    def record(
+        self,
+        issuer: IssuerID,
+        serial: int,
+        certificate: bytes,
+        subject: str,
+        not_before: int,
+        not_after: int,
+        now: int,
+    ) -> None:
+        with self._transaction() as connection:
+            make_good(connection, issuer, serial, certificate, subject, not_before, not_after, now)
+
+    def revoke(self, issuer: IssuerID, serial: int, reason: Reason, revoked_at: int, now: int) -> Status:
+        with self._transaction() as connection:
+            return make_revoked(connection, issuer, serial, reason, revoked_at, now)
+
+    def certificate(self, issuer: IssuerID, serial: int) -> Certificate:
+        row = None
+        with self._transaction() as connection:
+            if serial > 0:
+                row = connection.execute(
+                    _CERTIFICATES.where(
+                        certificate_status.c.issuer_id == issuer, certificate_status.c.serial == pack_serial(serial)
+                    )
+                ).first()
+        if row is None:
+            raise NotFound(f"serial {format_serial(serial)} was never used by this CA")
+        return _make_certificate(row)
+
+    def certificates(
+        self,
+        *,
+        issuer: IssuerID | None = None,
+        state: CertificateState | None = None,
+        profile: str | None = None,
+        after: tuple[IssuerID, int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Certificate]:
+        key = (certificate_status.c.issuer_id, certificate_status.c.serial)
+        query = _CERTIFICATES.order_by(*key).limit(limit)
+        if issuer is not None:
+            query = query.where(key[0] == issuer)
+        if state is not None:
+            query = query.where(certificate_status.c.state == state)
+        if profile is not None:
+            query = query.where(certificate.c.profile == profile)
+        if after is not None:
+            query = query.where(tuple_(*key) > tuple_(after[0], pack_serial(after[1])))
+        with self._transaction() as connection:
+            return [_make_certificate(row) for row in connection.execute(query)]
+
+    def revoked(self, issuer: IssuerID) -> Sequence[tuple[int, Status]]:
+        last_crl = select(func.max(crl.c.this_update)).where(crl.c.issuer_id == issuer).scalar_subquery()
+        query = (
+            select(*STATUS_COLUMNS, certificate_status.c.serial)
+            .where(
+                certificate_status.c.issuer_id == issuer,
+                certificate_status.c.state == CertificateState.REVOKED,
+                # RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate's expiry.
+                certificate_status.c.not_after >= func.coalesce(last_crl, 0),
+            )
+            .order_by(certificate_status.c.serial)
+        )
+        with self._transaction() as connection:
+            return [(unpack_serial(row.serial), make_status(row[:-1])) for row in connection.execute(query)]  # type: ignore[arg-type]  # a slice of a Row unpacks like one

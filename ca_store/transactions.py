@@ -1,0 +1,29 @@
+"""What every part of the issuance store stands on: an engine and transactions over it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ca_store.engine import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+
+
+class Transactions:
+    """Runs each method of its subclasses as one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Commit when the block ends, roll back when it raises. Driver errors become the store's own."""
+        with store_errors(), self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
