@@ -10,7 +10,7 @@ from ca_store.errors import NotFound
 from ca_store.schema import certificate, certificate_status, crl, issuer, pack_serial, unpack_serial
 from ca_store.statuses import STATUS_COLUMNS, make_good, make_revoked, make_status, reserve_row
 from ca_store.transactions import Transactions
-from ca_store.types import Certificate, CertificateState, IssuerID, Status, format_serial
+from ca_store.types import MAX_SERIAL, Certificate, CertificateState, IssuerID, Status, format_serial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ class CertificateWriter(Transactions):
     def certificate(self, issuer: IssuerID, serial: int) -> Certificate:
         row = None
         with self._transaction() as connection:
-            if serial > 0:
+            if 0 < serial <= MAX_SERIAL:
                 row = connection.execute(
                     _CERTIFICATES.where(
                         certificate_status.c.issuer_id == issuer, certificate_status.c.serial == pack_serial(serial)

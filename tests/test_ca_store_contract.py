@@ -1,0 +1,404 @@
+"""What ``ca_store.contracts`` promises, held against SQLite and against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+import sqlalchemy
+from postgres_server import postgres_folder, postgres_server
+from store_world import make_certificate, make_issuer, prepared_url
+
+from ca_store.clock import SystemClock
+from ca_store.database import SchemaMismatch, migrate, open_issuance_store, open_read_store
+from ca_store.errors import Conflict, IllegalMove, NotFound, StoreUnavailable
+from ca_store.types import (
+    CRL,
+    MAX_SERIAL,
+    CertificateState,
+    Change,
+    ChangeKind,
+    Credential,
+    CredentialKind,
+    Institution,
+    IssuerID,
+    Reason,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
+
+    from ca_store.contracts import IssuanceStore, ReadStore
+
+NOW = 1_800_000_000
+LATER = NOW + 86_400
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    if postgres_folder() is None:
+        pytest.skip("postgres is not installed")
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty, migrated database of each dialect."""
+    if request.param == "sqlite":
+        return prepared_url(f"sqlite:///{tmp_path}/ca.db")
+    server: str = request.getfixturevalue("postgres_url")
+    name = f"t{abs(hash(request.node.nodeid)):x}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return prepared_url(server.replace("postgresql://", "postgresql+psycopg://").rpartition("/")[0] + f"/{name}")
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[IssuanceStore]:
+    opened = open_issuance_store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def reader(url: str) -> AsyncIterator[ReadStore]:
+    opened = await open_read_store(url, SystemClock())
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def root(store: IssuanceStore) -> IssuerID:
+    return store.add_issuer(make_issuer("root"), "file:keys/root.key", NOW)
+
+
+@dataclass
+class Heard:
+    """What a feed delivered."""
+
+    changes: list[Change] = field(default_factory=list)
+    resets: int = 0
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def deliver(self, changes: Sequence[Change]) -> None:
+        self.changes += changes
+        self.arrived.set()
+
+    def reset(self) -> None:
+        self.resets += 1
+        self.arrived.set()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.changes) < count:
+                self.arrived.clear()
+                await self.arrived.wait()
+
+    async def until_reset(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while self.resets < count:
+                self.arrived.clear()
+                await self.arrived.wait()
+
+
+@asynccontextmanager
+async def following(reader: ReadStore) -> AsyncIterator[Heard]:
+    heard = Heard()
+    task = asyncio.create_task(reader.feed.run(heard.deliver, heard.reset))
+    try:
+        await heard.until_reset(1)
+        yield heard
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def issue(store: IssuanceStore, issuer: IssuerID, serial: int, profile: str = "server") -> None:
+    store.reserve(issuer, serial, profile, LATER, NOW)
+    store.record(issuer, serial, b"certificate", f"CN={serial}", NOW, LATER, NOW + 1)
+
+
+async def test_status_follows_the_legal_moves(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    with pytest.raises(NotFound):
+        await reader.status(root, 5)
+    store.reserve(root, 5, "server", LATER, NOW)
+    assert await reader.status(root, 5) == Status(CertificateState.RESERVED, NOW, LATER)
+    store.record(root, 5, b"der", "CN=a", NOW - 10, LATER + 1, NOW + 1)
+    assert await reader.status(root, 5) == Status(CertificateState.GOOD, NOW + 1, LATER + 1)
+    store.revoke(root, 5, Reason.superseded, NOW - 5, NOW + 2)
+    revoked = Status(CertificateState.REVOKED, NOW + 2, LATER + 1, NOW - 5, Reason.superseded)
+    assert await reader.status(root, 5) == revoked
+    assert store.certificate(root, 5).status == revoked
+
+
+def test_nothing_becomes_good_twice_or_after_a_revocation(store: IssuanceStore, root: IssuerID) -> None:
+    issue(store, root, 5)
+    with pytest.raises(IllegalMove, match="serial 5 is good"):
+        store.record(root, 5, b"other", "CN=b", NOW, LATER, NOW)
+    store.reserve(root, 6, "server", LATER, NOW)
+    store.revoke(root, 6, Reason.keyCompromise, NOW, NOW)
+    with pytest.raises(IllegalMove, match="serial 6 is revoked"):
+        store.record(root, 6, b"der", "CN=c", NOW, LATER, NOW)
+    assert store.certificate(root, 6).der is None
+    with pytest.raises(IllegalMove, match="removeFromCRL"):
+        store.revoke(root, 5, Reason.removeFromCRL, NOW, NOW)
+    with pytest.raises(NotFound):
+        store.record(root, 7, b"der", "CN=d", NOW, LATER, NOW)
+
+
+def test_a_repeated_revocation_changes_nothing(store: IssuanceStore, root: IssuerID) -> None:
+    issue(store, root, 5)
+    first = store.revoke(root, 5, Reason.superseded, NOW, NOW + 2)
+    assert store.revoke(root, 5, Reason.superseded, NOW, NOW + 900) == first
+    corrected = store.revoke(root, 5, Reason.keyCompromise, NOW - 60, NOW + 901)
+    assert corrected == Status(CertificateState.REVOKED, NOW + 901, LATER, NOW - 60, Reason.keyCompromise)
+
+
+@pytest.mark.parametrize("serial", [1, 0x7F, 0x80, 1 << 152, 1 << 159, MAX_SERIAL], ids=hex)
+async def test_serials_to_twenty_octets(store: IssuanceStore, reader: ReadStore, root: IssuerID, serial: int) -> None:
+    issue(store, root, serial)
+    assert (await reader.status(root, serial)).state is CertificateState.GOOD
+    assert store.certificate(root, serial).serial == serial
+
+
+@pytest.mark.parametrize("serial", [0, -1, -(1 << 200), MAX_SERIAL + 1, 1 << 400], ids=lambda serial: f"{serial:.3g}")
+async def test_serials_that_cannot_exist(store: IssuanceStore, reader: ReadStore, root: IssuerID, serial: int) -> None:
+    with pytest.raises(NotFound):
+        await reader.status(root, serial)
+    with pytest.raises(NotFound):
+        store.revoke(root, serial, Reason.superseded, NOW, NOW)
+    with pytest.raises(NotFound):
+        store.certificate(root, serial)
+    with pytest.raises(ValueError, match="20 octets"):
+        store.reserve(root, serial, "server", LATER, NOW)
+
+
+async def test_one_serial_under_two_issuers(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    other = store.add_issuer(make_issuer("other"), "file:keys/other.key", NOW)
+    issue(store, root, 9)
+    issue(store, other, 9)
+    store.revoke(other, 9, Reason.superseded, NOW, NOW)
+    assert (await reader.status(root, 9)).state is CertificateState.GOOD
+    assert (await reader.status(other, 9)).state is CertificateState.REVOKED
+    with pytest.raises(Conflict, match="serial 9 is taken"):
+        store.reserve(root, 9, "server", LATER, NOW)
+    with pytest.raises(NotFound):
+        store.reserve(IssuerID(99), 9, "server", LATER, NOW)
+
+
+async def test_issuers_and_their_own_rows(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    assert (await reader.status(root, make_issuer("root").serial)).state is CertificateState.GOOD
+    sub = make_issuer("sub", parent=root)
+    store.reserve(root, sub.serial, "sub-ca", sub.not_after, NOW)
+    added = store.add_issuer(sub, "file:keys/sub.key", NOW)
+    assert (await reader.status(root, sub.serial)).state is CertificateState.GOOD
+    assert store.issuer("sub") == (await reader.issuers())[1]
+    assert [issuer.label for issuer in store.issuers()] == ["root", "sub"]
+    assert store.issuer("sub").hashes == sub.hashes
+    assert store.issuer_key(added) == "file:keys/sub.key"
+    for call in (lambda: store.issuer("none"), lambda: store.issuer_key(IssuerID(99))):
+        with pytest.raises(NotFound):
+            call()
+    with pytest.raises(Conflict, match="labelled 'sub'"):
+        store.add_issuer(make_issuer("sub"), "file:keys/x.key", NOW)
+    with pytest.raises(NotFound):
+        store.add_issuer(make_issuer("lost", parent=IssuerID(99)), "file:keys/x.key", NOW)
+    assert len(store.issuers()) == 2
+
+
+def test_pages_of_certificates(store: IssuanceStore, root: IssuerID) -> None:
+    own = make_issuer("root").serial
+    for serial in (300, 2, 1 << 130):
+        issue(store, root, serial)
+    issue(store, root, 77, profile="client")
+    store.revoke(root, 2, Reason.superseded, NOW, NOW)
+    first = store.certificates(issuer=root, limit=2)
+    assert [certificate.serial for certificate in first] == [2, 77]
+    rest = store.certificates(issuer=root, after=(first[-1].issuer, first[-1].serial))
+    assert [certificate.serial for certificate in rest] == sorted([300, 1 << 130, own])
+    assert [c.serial for c in store.certificates(state=CertificateState.REVOKED)] == [2]
+    assert [c.serial for c in store.certificates(profile="client")] == [77]
+    assert first[1].subject == "CN=77"
+    assert first[1].der == b"certificate"
+    assert first[1].issuer_label == "root"
+
+
+def test_what_belongs_on_the_next_crl(store: IssuanceStore, root: IssuerID) -> None:
+    """RFC 5280 §3.3: an entry leaves only after it was on one CRL issued after the certificate's expiry."""
+    issue(store, root, 5)
+    store.revoke(root, 5, Reason.superseded, NOW, NOW)
+    assert [serial for serial, _ in store.revoked(root)] == [5]
+    store.add_crl(CRL(root, store.next_crl_number(root), LATER - 1, LATER + 100, b"crl"))
+    assert [serial for serial, _ in store.revoked(root)] == [5]
+    store.add_crl(CRL(root, store.next_crl_number(root), LATER + 1, LATER + 100, b"crl after expiry"))
+    assert store.revoked(root) == []
+
+
+async def test_crls(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    with pytest.raises(NotFound):
+        await reader.crl("root")
+    with pytest.raises(NotFound):
+        store.latest_crl(root)
+    for number in (1, 2):
+        assert store.next_crl_number(root) == number
+        store.add_crl(CRL(root, number, NOW, LATER, b"crl %d" % number))
+    assert await reader.crl("root") == store.latest_crl(root) == CRL(root, 2, NOW, LATER, b"crl 2")
+    with pytest.raises(Conflict, match="CRL number 2"):
+        store.add_crl(CRL(root, 2, NOW, LATER, b"again"))
+    with pytest.raises(NotFound):
+        await reader.crl("none")
+
+
+async def test_credentials(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    issue(store, root, 5, profile="ocsp-delegate")
+    new = Credential(0, CredentialKind.OCSP, "root", root, 5, b"der", "file:keys/ocsp.key", NOW, LATER)
+    identifier = store.add_credential(new, NOW)
+    [found] = await reader.credentials(CredentialKind.OCSP)
+    assert found.id == identifier
+    assert (found.name, found.serial, found.key_reference) == ("root", 5, "file:keys/ocsp.key")
+    assert store.credentials() == store.credentials(CredentialKind.OCSP) == [found]
+    assert await reader.credentials(CredentialKind.TSA) == []
+    with pytest.raises(Conflict):
+        store.add_credential(new, NOW)
+    store.retire_credential(identifier, NOW)
+    assert await reader.credentials(CredentialKind.OCSP) == []
+    with pytest.raises(NotFound):
+        store.retire_credential(identifier, NOW)
+    store.reserve(root, 6, "ocsp-delegate", LATER, NOW)
+    for serial, refusal in ((6, IllegalMove), (7, NotFound)):
+        with pytest.raises(refusal):
+            store.add_credential(
+                Credential(0, CredentialKind.OCSP, "root", root, serial, b"", "file:keys/x.key", NOW, LATER), NOW
+            )
+
+
+def test_institutions(store: IssuanceStore) -> None:
+    first = Institution("Example University", "JP", "Tokyo", "Chiyoda-ku", ("example.ac.jp", "example.jp"))
+    store.add_institution(first)
+    assert store.institutions() == [first]
+    with pytest.raises(Conflict, match=r"domain example\.jp"):
+        store.add_institution(Institution("Other", "JP", None, "Kyoto-shi", ("example.jp",)))
+    with pytest.raises(Conflict, match="'Example University'"):
+        store.add_institution(Institution("Example University", "JP", None, None, ()))
+    assert store.institutions() == [first]
+
+
+async def test_blocks_of_serials(reader: ReadStore) -> None:
+    """Each block is new, of fixed length and positive."""
+    blocks = [await reader.reserve_serials(b"name", 1000, NOW) for _ in range(30)]
+    assert len({block.prefix for block in blocks}) == 30
+    assert all(len(block.prefix) == 9 and 0x40 <= block.prefix[0] <= 0x7F and block.size == 1000 for block in blocks)
+
+
+async def test_the_feed_delivers_what_was_committed_in_order(
+    store: IssuanceStore, reader: ReadStore, root: IssuerID
+) -> None:
+    async with following(reader) as heard:
+        for serial in range(1, 40):
+            issue(store, root, serial)
+        store.revoke(root, 3, Reason.superseded, NOW, NOW)
+        store.add_crl(CRL(root, 1, NOW, LATER, b"crl"))
+        await heard.until(41)
+        assert heard.changes[:39] == [Change(ChangeKind.STATUS, root, serial) for serial in range(1, 40)]
+        assert heard.changes[39:] == [Change(ChangeKind.STATUS, root, 3), Change(ChangeKind.CRL, root)]
+        assert heard.resets == 1
+
+
+async def test_the_feed_confirms_itself(reader: ReadStore) -> None:
+    async with following(reader):
+        before = reader.feed.confirmed
+        async with asyncio.timeout(20):
+            while reader.feed.confirmed <= before:
+                await asyncio.sleep(0.01)
+
+
+async def test_what_was_rolled_back_is_never_delivered(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    issue(store, root, 1)
+    async with following(reader) as heard:
+        with pytest.raises(IllegalMove):
+            store.record(root, 1, b"again", "CN=1", NOW, LATER, NOW)
+        with pytest.raises(Conflict):
+            store.add_issuer(make_issuer("root"), "file:keys/x.key", NOW)
+        issue(store, root, 2)
+        await heard.until(1)
+        assert heard.changes == [Change(ChangeKind.STATUS, root, 2)]
+
+
+async def test_a_late_committer_is_delivered(url: str, store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    """A transaction that began first and commits last, which a poll by sequence number would skip for ever."""
+    if url.startswith("sqlite"):
+        return  # one writer at a time: transactions cannot overlap
+    async with following(reader) as heard:
+        early = sqlalchemy.create_engine(url)
+        with early.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT pg_notify('ca_store_change', 'status:1:aa')"))
+            issue(store, root, 1)
+            await heard.until(1)
+            connection.commit()
+        await heard.until(2)
+        early.dispose()
+        assert [change.serial for change in heard.changes] == [1, 0xAA]
+
+
+async def test_a_lost_connection_resets_the_reader(
+    url: str, store: IssuanceStore, reader: ReadStore, root: IssuerID
+) -> None:
+    if url.startswith("sqlite"):
+        return  # a file has no connection to lose
+    async with following(reader) as heard:
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE query = 'SELECT 1' AND pid <> pg_backend_pid()"
+            )
+        await heard.until_reset(2)
+        issue(store, root, 1)
+        await heard.until(1)
+        assert (await reader.status(root, 1)).state is CertificateState.GOOD
+
+
+async def test_a_database_of_another_schema_is_refused(url: str) -> None:
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(SchemaMismatch, match="schema 9999 .* needs 0001"):
+        open_issuance_store(url)
+    with pytest.raises(SchemaMismatch, match="schema 9999 .* needs 0001"):
+        await open_read_store(url, SystemClock())
+
+
+async def test_files_that_are_no_database(tmp_path: Path) -> None:
+    missing = f"sqlite:///{tmp_path}/missing.db"
+    with pytest.raises(SchemaMismatch, match="does not exist"):
+        open_issuance_store(missing)
+    assert not (tmp_path / "missing.db").exists()
+    (tmp_path / "text.db").write_text("not a database " * 100)
+    for call in (open_issuance_store, migrate):
+        with pytest.raises(StoreUnavailable, match="not a database"):
+            call(f"sqlite:///{tmp_path}/text.db")
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        await open_read_store(f"sqlite:///{tmp_path}/text.db", SystemClock())
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(SchemaMismatch, match="no tables"):
+        open_issuance_store(f"sqlite:///{tmp_path}/empty.db")
+
+
+async def test_an_unreachable_server_is_unavailable_not_unknown() -> None:
+    with pytest.raises(StoreUnavailable):
+        open_issuance_store("postgresql+psycopg://ca@127.0.0.1:1/none")
+    with pytest.raises(StoreUnavailable):
+        await open_read_store("postgresql+psycopg://ca@127.0.0.1:1/none", SystemClock())
+
+
+def test_a_certificate_of_the_world_parses() -> None:
+    assert make_certificate("root").serial_number == make_issuer("root").serial
