@@ -1,0 +1,52 @@
+"""``issuance init`` and ``issuance run``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from ca_store.home import DEFAULT_DATABASE_URL
+from issuance.home import Wish, make_home, open_core, publish_unit
+from issuance.settings import DEFAULT_BASE_URL
+from issuance.timers import Timers
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ca_store.clock import Clock
+    from issuance.cli_output import Commands
+
+
+def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add ``init`` and ``run``."""
+    init = commands.add_parser("init", parents=[common], help="create a home")
+    init.add_argument("--demo", action="store_true", help="with CAs, signers and sample certificates")
+    init.add_argument("--database", metavar="URL", default=DEFAULT_DATABASE_URL, help="default: SQLite in the home")
+    init.add_argument(
+        "--base-url",
+        metavar="URL",
+        default=DEFAULT_BASE_URL,
+        help=f"where relying parties reach the responders (default: {DEFAULT_BASE_URL})",
+    )
+    init.set_defaults(run=_init)
+    run = commands.add_parser("run", parents=[common], help="renew CRLs and signers until stopped")
+    run.set_defaults(run=_run)
+
+
+def _init(options: argparse.Namespace, clock: Clock) -> None:
+    make_home(options.home, Wish(options.demo, options.database, options.base_url), clock)
+
+
+def _run(options: argparse.Namespace, clock: Clock) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+
+    def report(sentence: str) -> None:
+        sys.stderr.write(f"issuance: {sentence}\n")
+        sys.stderr.flush()
+
+    with open_core(options.home, clock) as core:
+        Timers(core, lambda credential: publish_unit(options.home, credential), report).run(stop)

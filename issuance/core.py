@@ -1,0 +1,37 @@
+"""What every part of issuance works with: the store, the CA keys, the settings, a clock and randomness."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ca_store.clock import Clock
+    from ca_store.contracts import IssuanceStore
+    from ca_store.keys import KeyStore
+    from ca_store.signing import Signer
+    from ca_store.types import Issuer
+    from issuance.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The issuance core of one home."""
+
+    store: IssuanceStore
+    keys: KeyStore
+    settings: Settings
+    clock: Clock
+    random_bits: Callable[[int], int] = secrets.randbits
+    """A cryptographically secure source of so many bits."""
+
+    def now(self) -> int:
+        """Whole POSIX seconds."""
+        return int(self.clock.now())
+
+    def signer(self, issuer: Issuer) -> Signer:
+        """The key of a CA. Raises KeyUnavailable."""
+        return self.keys.load(self.store.issuer_key(issuer.id))

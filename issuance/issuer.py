@@ -1,0 +1,144 @@
+"""Issuing in two steps: the serial's row is committed before anything is signed under it.
+
+A process that dies between the two leaves a reserved serial, which no certificate has and which nobody calls good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from asn1crypto import keys, x509
+from cryptography import x509 as checked_x509
+
+from ca_store.errors import Conflict
+from ca_store.signing import KeyType
+from issuance.certificate import Contents, assemble
+from issuance.csr import check_key
+from issuance.errors import IssuanceError, RequestRefused
+from issuance.period import format_time
+from issuance.profile import BACKDATE, OCSP_DELEGATE, PURPOSES
+
+if TYPE_CHECKING:
+    from ca_store.types import Issuer
+    from issuance.core import Core
+    from issuance.profile import Profile, Purpose
+
+_SERIAL_BITS: Final = 158
+_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A certificate whose serial is reserved. Good for one ``issue``."""
+
+    issuer: Issuer
+    contents: Contents
+
+
+def new_serial(core: Core) -> int:
+    """Twenty octets, positive, 158 bits of them random (BR §7.1: at least 64; a forced top bit keeps the length)."""
+    return 1 << _SERIAL_BITS | core.random_bits(_SERIAL_BITS)
+
+
+def purpose_of(issuer: Issuer) -> Purpose:
+    """What a CA is for, by its certificate. Raises IssuanceError when that fits no purpose known here."""
+    if issuer.parent is None:
+        return PURPOSES["root"]
+    usage = x509.Certificate.load(issuer.certificate).extended_key_usage_value
+    stated = frozenset(() if usage is None else usage.native)
+    for purpose in PURPOSES.values():
+        if stated and stated == frozenset(purpose.extended_key_usage):
+            return purpose
+    raise IssuanceError(f"the CA {issuer.label} is for nothing that is issued here")
+
+
+def prepare(
+    core: Core,
+    issuer: Issuer,
+    profile: Profile,
+    *,
+    subject: bytes,
+    public_key: bytes,
+    names: tuple[str, ...] = (),
+    serial: int | None = None,
+) -> Draft:
+    """Check what is to be certified and commit its serial (a fresh one, unless given). Raises RequestRefused."""
+    purpose = purpose_of(issuer)
+    if profile.name not in purpose.profiles and profile is not OCSP_DELEGATE:
+        raise RequestRefused(f"the CA {issuer.label} ({purpose.name}) does not issue {profile.name} certificates")
+    issuer_key = x509.Certificate.load(issuer.certificate).public_key.dump()
+    check_key(public_key, profile.keys, issuer_key=issuer_key)
+    now = core.now()
+    not_before = max(now - BACKDATE, issuer.not_before)
+    not_after = min(profile.validity.last_second(not_before), issuer.not_after)
+    if not_after <= now:
+        raise RequestRefused(f"the CA {issuer.label} expired at {format_time(issuer.not_after)}")
+    if purpose.answered_after_expiry is not None and profile is not OCSP_DELEGATE:
+        needed = purpose.answered_after_expiry.end(not_after)
+        if needed > issuer.not_after:
+            raise RequestRefused(
+                f"the CA {issuer.label} ends at {format_time(issuer.not_after)}, but has to answer for this certificate"
+                f" until {format_time(needed)}: create a new CA"
+            )
+    return Draft(
+        issuer,
+        Contents(
+            profile=profile,
+            serial=_reserve(core, issuer, profile, not_after, serial),
+            subject=subject,
+            public_key=public_key,
+            not_before=not_before,
+            not_after=not_after,
+            issuer=issuer.certificate,
+            pointers=core.settings.pointers(issuer.label) if profile.pointers else None,
+            names=names,
+        ),
+    )
+
+
+def _reserve(core: Core, issuer: Issuer, profile: Profile, not_after: int, serial: int | None) -> int:
+    for _ in range(_ATTEMPTS):
+        chosen = new_serial(core) if serial is None else serial
+        try:
+            core.store.reserve(issuer.id, chosen, profile.name, not_after, core.now())
+        except Conflict:
+            if serial is not None:
+                raise
+        else:
+            return chosen
+    raise IssuanceError("the source of random numbers repeats itself")
+
+
+def issue(core: Core, draft: Draft) -> bytes:
+    """Sign, record, and only then return the certificate's DER. Raises IllegalMove when the serial is not reserved
+    any more: the draft was used, or its serial revoked.
+    """
+    contents = draft.contents
+    der = assemble(contents, core.signer(draft.issuer))
+    core.store.record(
+        draft.issuer.id,
+        contents.serial,
+        der,
+        subject_text(der),
+        contents.not_before,
+        contents.not_after,
+        core.now(),
+    )
+    return der
+
+
+def subject_text(certificate: bytes) -> str:
+    """The subject as an RFC 4514 string, which starts with CN."""
+    return checked_x509.load_der_x509_certificate(certificate).subject.rfc4514_string()
+
+
+def key_type_of(public_key: bytes) -> KeyType:
+    """The type of a key, from its SubjectPublicKeyInfo. Raises IssuanceError when none such can be generated here."""
+    key = keys.PublicKeyInfo.load(public_key)
+    try:
+        if key.algorithm == "rsa":
+            return KeyType(f"rsa-{key.bit_size}")
+        return {"secp256r1": KeyType.P256, "secp384r1": KeyType.P384}[str(key.curve[1])]
+    except (ValueError, KeyError):
+        raise IssuanceError("the key is of a type that cannot be generated here") from None

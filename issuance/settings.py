@@ -1,0 +1,72 @@
+"""The ``[issuance]`` section of a home's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from ca_store import der
+from issuance.certificate import Pointers
+from issuance.errors import SetupRefused
+from issuance.profile import CLIENT, CLIENT_POLICY, PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from issuance.profile import Profile
+
+DEFAULT_BASE_URL: Final = "http://127.0.0.1:8080"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Raises SetupRefused with a sentence that names the field."""
+
+    base_url: str = DEFAULT_BASE_URL
+    """Where relying parties reach the responders: AIA and CRL pointers begin with it. Plain HTTP (RFC 5280 §8)."""
+    client_policy: str = CLIENT_POLICY
+    """The certificate policy of client certificates; an OID."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would end up wrong in certificates."""
+        parts = urlsplit(str(self.base_url))
+        if parts.scheme != "http" or not parts.netloc or parts.query or parts.fragment or self.base_url.endswith("/"):
+            raise SetupRefused(
+                f"[issuance] base_url must be an http:// URL without a slash at its end, not {self.base_url!r}"
+            )
+        try:
+            der.oid(self.client_policy)
+        except (ValueError, AttributeError):
+            raise SetupRefused(
+                f"[issuance] client_policy must be an object identifier, not {self.client_policy!r}"
+            ) from None
+
+    def pointers(self, label: str) -> Pointers:
+        """The URLs about the CA of this label."""
+        return Pointers(
+            ocsp=f"{self.base_url}/ocsp",
+            certificate=f"{self.base_url}/ca/{label}.cer",
+            crl=f"{self.base_url}/crl/{label}.crl",
+        )
+
+    def profile(self, name: str) -> Profile:
+        """The profile of this name, with what the configuration says about it. Raises SetupRefused."""
+        if name == CLIENT.name:
+            return replace(CLIENT, policies=(self.client_policy,))
+        try:
+            return PROFILES[name]
+        except KeyError:
+            raise SetupRefused(f"there is no profile {name!r}") from None
+
+
+def read_settings(document: Mapping[str, Any]) -> Settings:
+    """The settings in a parsed configuration. Raises SetupRefused, also for a key that is not known."""
+    section = document.get("issuance", {})
+    if not isinstance(section, dict):
+        raise SetupRefused("[issuance] must be a table")
+    known = {field.name for field in fields(Settings)}
+    for key in section:
+        if key not in known:
+            raise SetupRefused(f"[issuance] {key} is not a setting")
+    return Settings(**section)

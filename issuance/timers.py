@@ -1,0 +1,72 @@
+"""What must happen while nobody types a command: CRLs and online signers are renewed before they end."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from ca_store.errors import StoreError
+from issuance.crl import is_due, sign_crl
+from issuance.errors import IssuanceError
+from issuance.signer_renewal import renew_delegate, renew_unit, retire_succeeded, unit_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from threading import Event
+
+    from ca_store.types import Credential, Issuer
+    from issuance.core import Core
+
+INTERVAL: Final = 60.0
+"""Seconds between two looks. Everything is due hours before it is late."""
+
+
+class Timers:
+    """One look, or a look at each interval.
+
+    Args:
+        core: the issuance core.
+        publish: told of each renewed signer.
+        report: told, in one sentence, what was done and what could not be.
+    """
+
+    def __init__(self, core: Core, publish: Callable[[Credential], None], report: Callable[[str], None]) -> None:
+        self._core = core
+        self._publish = publish
+        self._report = report
+
+    def run(self, stop: Event, interval: float = INTERVAL) -> None:
+        """Look until ``stop`` is set. A failure is reported and tried again at the next look."""
+        while not stop.is_set():
+            self.look()
+            stop.wait(interval)
+
+    def look(self) -> None:
+        """Do what is due now. What fails for one CA or unit is reported and holds up no other."""
+        with self._reported():
+            for issuer in self._core.store.issuers():
+                with self._reported():
+                    self._sign_crl(issuer)
+                with self._reported():
+                    self._renewed(renew_delegate(self._core, issuer))
+            for name in unit_names(self._core):
+                with self._reported():
+                    self._renewed(renew_unit(self._core, name, retry_revoked=False))
+            retire_succeeded(self._core)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except (StoreError, IssuanceError, OSError) as error:
+            self._report(str(error))
+
+    def _sign_crl(self, issuer: Issuer) -> None:
+        if is_due(self._core, issuer):
+            crl = sign_crl(self._core, issuer)
+            self._report(f"signed CRL {crl.number} of {issuer.label}")
+
+    def _renewed(self, credential: Credential | None) -> None:
+        if credential is not None:
+            self._publish(credential)
+            self._report(f"renewed the {credential.kind.value} signer {credential.name}")
