@@ -1,0 +1,70 @@
+"""The admin listener: health and metrics, for the operator's network only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import CollectorRegistry
+
+    from ca_store.clock import Clock
+    from responders.shared_state import SharedState
+
+_STORE_SECONDS: Final = 5.0
+"""Age of the database's last answer from which a worker is not ready; it is asked once a second."""
+_FEED_MARGIN: Final = 1.0
+"""Seconds by which a worker's report of its feed may lag behind."""
+
+
+class Readiness:
+    """Whether the whole server should get traffic, and if not, why."""
+
+    def __init__(self, state: SharedState, clock: Clock, feed_bound: float) -> None:
+        self._state = state
+        self._clock = clock
+        self._feed_seconds = feed_bound + _FEED_MARGIN
+        self.stopping = False
+
+    def faults(self) -> Iterator[str]:
+        """One line for each thing that is not as it must be."""
+        now = self._clock.monotonic()
+        if self.stopping:
+            yield "the server is stopping"
+        for number, row in enumerate(self._state.rows()):
+            if not row.ready:
+                yield f"worker {number} is not ready"
+            elif now - row.store_answered > _STORE_SECONDS:
+                yield f"worker {number}: the database does not answer"
+            elif now - row.confirmed > self._feed_seconds:
+                yield f"worker {number}: the change feed is lost"
+
+
+def create_admin(readiness: Readiness, registry: CollectorRegistry) -> web.Application:
+    """``/healthz``: the supervisor runs. ``/readyz``: every worker answers. ``/metrics``: Prometheus."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _text(["ok"])
+
+    async def readyz(_: web.Request) -> web.Response:
+        faults = list(readiness.faults())
+        return _text(faults or ["ready"], status=503 if faults else 200)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.router.add_get("/healthz", healthz)
+    application.router.add_get("/readyz", readyz)
+    application.router.add_get("/metrics", metrics)
+    return application
+
+
+def _text(lines: list[str], status: int = 200) -> web.Response:
+    return web.Response(
+        text="".join(f"{line}\n" for line in lines), status=status, headers={"Cache-Control": "no-store"}
+    )

@@ -1,0 +1,87 @@
+"""The ``responders`` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from responders import cli_relying_party, cli_serve
+from responders.config import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE: Final = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """One sentence instead of a usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    options = _parser().parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("responders", description="Answer OCSP requests and issue time-stamps over HTTP.")
+    home = _Parser(add_help=False)
+    home.add_argument(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        default=Path(os.environ.get("RESPONDERS_HOME") or "var"),
+        help="the home (default: $RESPONDERS_HOME or var)",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_serve(commands.add_parser("serve", parents=[home], help="run the server until it is told to stop"))
+    _add_status(commands.add_parser("status", parents=[home], help="ask OCSP about a certificate as a relying party"))
+    _add_timestamp(commands.add_parser("timestamp", parents=[home], help="get a time-stamp for a file and verify it"))
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the responders' sections, instead of the home's")
+    parser.add_argument("--listen", type=_address, metavar="HOST:PORT", help="the public listener")
+    parser.add_argument("--admin", type=_address, metavar="HOST:PORT", help="health and metrics")
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes that answer (default: the usable cores)")
+    parser.set_defaults(run=cli_serve.serve)
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("certificate", type=Path, metavar="CERT.pem")
+    parser.add_argument("--url", help="the responder (default: the one the certificate names)")
+    parser.add_argument("--issuer", type=Path, metavar="FILE", help="the CA certificate (default: looked for)")
+    parser.set_defaults(run=cli_relying_party.status)
+
+
+def _add_timestamp(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--url", help="the authority (default: /tsa of the home's own server)")
+    parser.add_argument("--out", type=Path, metavar="FILE.tsr", help="where to keep the reply")
+    parser.set_defaults(run=cli_relying_party.timestamp)
+
+
+def _address(text: str) -> object:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1024):  # noqa: PLR2004 - as in the configuration
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""``responders serve``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from ca_store.errors import StoreError
+from ca_store.home import Home
+from responders.config import ConfigError, open_config, parse_address, usable_cores
+from responders.logs import configure_logging
+from responders.supervisor import Plan, StartFailed, Supervisor
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run the server until SIGTERM or SIGINT. 0 after a clean stop, 1 when it cannot start."""
+    configure_logging()
+    try:
+        config = open_config(Home.open(options.home), options.config)
+        plan = Plan(
+            home=options.home,
+            config_file=options.config,
+            config=config,
+            listen=options.listen or parse_address(config.server.listen),
+            admin=options.admin or parse_address(config.server.admin),
+            workers=options.workers or config.server.workers or usable_cores(),
+        )
+        uvloop.run(Supervisor(plan).run())
+    except (ConfigError, StoreError, StartFailed) as error:
+        print(f"responders serve: {error}", file=sys.stderr)
+        return 1
+    return 0

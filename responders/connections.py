@@ -1,0 +1,135 @@
+"""Connections with deadlines: aiohttp bounds idle connections, not headers that never end.
+
+Leans on three attributes of aiohttp's ``RequestHandler``: ``_messages`` and ``_request_count`` (what it has parsed) and
+``_waiter`` (pending while it waits for a request).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_SWEEP_SECONDS: Final = 0.5
+_LINGER_SECONDS: Final = 1.0
+"""How long the rest of a refused body is read and thrown away, so that the client can see the refusal."""
+_GRACE_SECONDS: Final = 0.1
+"""At a clean stop, what is on its way on an idle connection has this long to arrive."""
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class Connection(RequestHandler):
+    """A connection that the server watches from its first octet until a request's header is complete."""
+
+    __slots__ = ("_refuse", "_watched")
+
+    def __init__(self, manager: ConnectionServer, **settings: Any) -> None:  # noqa: ANN401 - RequestHandler's own
+        super().__init__(manager, **settings)
+        self._watched = manager.headers
+        self._refuse = manager.refuse
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to watch: a client that connects has something to ask."""
+        super().connection_made(transport)
+        self._watched[self] = self._loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Watch as long as octets have come but no whole header."""
+        super().data_received(data)
+        if self._messages or (self._waiter is None and self._request_count):
+            self._watched.pop(self, None)
+        elif self not in self._watched:
+            self._watched[self] = self._loop.time()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing to watch any more."""
+        self._watched.pop(self, None)
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - the signature is aiohttp's
+    ) -> web.StreamResponse:
+        """The answer to octets that are not HTTP, and to a fault of ours; only the latter is worth a log entry."""
+        if status >= web.HTTPInternalServerError.status_code:
+            _logger.error("%s %s could not be answered", request.method, request.raw_path, exc_info=exc)
+        return self._refuse(status)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request."""
+        return self._waiter is not None and not self._waiter.done()
+
+
+class ConnectionServer(web.Server):
+    """``web.Server`` whose connections have a header deadline, and which can be drained.
+
+    ``refuse`` makes the response to what never reaches ``handler``, from an HTTP status.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        refuse: Callable[[int], web.StreamResponse],
+        header_seconds: float,
+        keep_alive_seconds: float,
+    ) -> None:
+        self.refuse = refuse
+        # Insertion order is the order of the deadlines.
+        self.headers: dict[Connection, float] = {}
+        self._header_seconds = header_seconds
+        super().__init__(
+            handler,
+            access_log=None,
+            keepalive_timeout=keep_alive_seconds,
+            lingering_time=_LINGER_SECONDS,
+            # A compressed request is none of the protocols, and must not be blown up to find that out.
+            auto_decompress=False,
+        )
+
+    def __call__(self) -> RequestHandler:
+        """A protocol for a new connection."""
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    async def sweep(self) -> None:
+        """Close connections whose header is overdue, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(_SWEEP_SECONDS, self._header_seconds))
+            latest = loop.time() - self._header_seconds
+            while self.headers and next(iter(self.headers.values())) <= latest:
+                connection = next(iter(self.headers))
+                del self.headers[connection]
+                connection.force_close()
+
+    async def drain(self, seconds: float) -> None:
+        """Let requests in hand finish, and close each connection once it is idle. Nobody may be accepting any more."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + seconds
+        await asyncio.sleep(_GRACE_SECONDS)
+        while True:
+            for connection in self.connections:
+                if isinstance(connection, Connection) and connection.idle:
+                    connection.force_close()
+            if not self._connections or loop.time() >= latest:
+                break
+            await asyncio.sleep(_GRACE_SECONDS / 5)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.shutdown(0), 1)

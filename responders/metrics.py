@@ -1,0 +1,60 @@
+"""Prometheus metrics: the workers' words, summed when somebody asks."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from responders.counters import COUNTERS, GAUGE_HELP, HELP, counter_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client import Metric
+
+    from ca_store.clock import Clock
+    from responders.shared_state import SharedState
+
+_PREFIX: Final = "responders"
+
+
+class WorkerCollector(Collector):
+    """Collects from shared words; ``restarts`` is how many workers were replaced."""
+
+    def __init__(self, state: SharedState, clock: Clock, restarts: Callable[[], int]) -> None:
+        self._state = state
+        self._clock = clock
+        self._restarts = restarts
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric, with a fixed set of labels."""
+        rows = list(self._state.rows())
+        for metric, names in groupby(COUNTERS, lambda each: each[0]):
+            label, description = HELP[metric]
+            counter = CounterMetricFamily(f"{_PREFIX}_{metric}", description, labels=[label])
+            for _, value in names:
+                counter.add_metric([value], sum(row.counter(counter_index(metric, value)) for row in rows))
+            yield counter
+        for gauge, description in GAUGE_HELP.items():
+            yield GaugeMetricFamily(f"{_PREFIX}_{gauge}", description, value=sum(row.gauge(gauge) for row in rows))
+        ready = [row for row in rows if row.ready]
+        yield GaugeMetricFamily(f"{_PREFIX}_workers", "Workers that should run.", value=len(rows))
+        yield GaugeMetricFamily(f"{_PREFIX}_workers_ready", "Workers that accept connections.", value=len(ready))
+        yield CounterMetricFamily(f"{_PREFIX}_worker_restarts", "Workers that were replaced.", value=self._restarts())
+        now = self._clock.monotonic()
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_feed_age_seconds",
+            "Age of the oldest confirmation of the change feed among the workers.",
+            value=max((now - row.confirmed for row in ready), default=0.0),
+        )
+
+
+def make_registry(state: SharedState, clock: Clock, restarts: Callable[[], int]) -> CollectorRegistry:
+    """A registry with nothing else in it."""
+    registry = CollectorRegistry()
+    registry.register(WorkerCollector(state, clock, restarts))
+    return registry

@@ -1,0 +1,128 @@
+"""OCSP over HTTP (RFC 6960 appendix A, RFC 9919 §6 and §7)."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+from responders.body import Refused, read_body
+from responders.conditional import not_modified
+from responders.counters import OCSP_ANSWERS, counter_index
+from responders.prepared import PreparedResponse, head, http_date
+
+if TYPE_CHECKING:
+    from aiohttp.web import BaseRequest
+
+    from ocsp.responder import Responder
+    from ocsp.types import Answer
+    from responders.config import Server
+    from responders.prepared import Second
+    from responders.shared_state import Row
+
+_TYPE: Final = b"Content-Type: application/ocsp-response\r\n"
+_NOT_MODIFIED: Final = counter_index(OCSP_ANSWERS, "notModified")
+# A client's own spelling, on top of RFC 4648 §4: the URL-safe alphabet, and a plus sign that a proxy took for a space.
+_ALPHABET: Final = bytes.maketrans(b"-_ ", b"+/+")
+
+
+class PreparedAnswer:
+    """An Answer's head, made again when the second has changed: its Date moves on and its max-age shrinks."""
+
+    __slots__ = ("_answer", "_fields", "_head", "_made", "counter", "etag", "last_modified")
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._made = -1
+        self._head = b""
+        self.counter = counter_index(OCSP_ANSWERS, answer.outcome)
+        self.etag = f'"{hashlib.sha256(answer.der).hexdigest()}"' if answer.fresh_until is not None else ""
+        self.last_modified = answer.this_update or 0
+        self._fields = _fields(answer, self.etag)
+
+    def head(self, second: Second, *, status: int = 200) -> bytes:
+        """The response head for this second."""
+        if status == 200 and self._made == second.now:  # noqa: PLR2004 - HTTP's own number
+            return self._head
+        fields = self._fields
+        fresh_until = self._answer.fresh_until
+        if fresh_until is not None:
+            fields = b"%bCache-Control: max-age=%d, public, no-transform, must-revalidate\r\n" % (
+                fields,
+                max(0, fresh_until - second.now),
+            )
+        made = head(second, fields, len(self._answer.der), status)
+        if status == 200:  # noqa: PLR2004 - the same
+            self._head, self._made = made, second.now
+        return made
+
+
+def _fields(answer: Answer, etag: str) -> bytes:
+    """Everything but Date, Content-Length and a max-age, which change or come later."""
+    if answer.this_update is None or answer.next_update is None:
+        # RFC 9919 §7.2: an unsigned error says nothing that lasts.
+        retry = b"" if answer.retry_after is None else b"Retry-After: %d\r\n" % answer.retry_after
+        return b"%bCache-Control: no-store\r\n%b" % (_TYPE, retry)
+    fields = b"%bLast-Modified: %b\r\n" % (_TYPE, http_date(answer.this_update))
+    if answer.fresh_until is None:
+        return fields + b"Cache-Control: private\r\n"
+    return b"%bETag: %b\r\nExpires: %b\r\n" % (fields, etag.encode(), http_date(answer.next_update))
+
+
+def decode_path(remainder: str) -> bytes:
+    """The request inside a GET's path: the whole raw remainder behind the responder's prefix, never unescaped before.
+
+    Leading slashes are the joint between a URL and what a client appended to it; those further in are base64.
+    Raises ValueError; nothing is skipped or repaired that could turn into another request.
+    """
+    encoded = unquote_to_bytes(remainder.lstrip("/")).translate(_ALPHABET).rstrip(b"=")
+    return binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
+
+
+class OCSPEndpoint:
+    """One worker's responder behind HTTP. The media type of a request is not looked at: its body decides."""
+
+    def __init__(self, responder: Responder, settings: Server, second: Second, row: Row) -> None:
+        self._responder = responder
+        self._most = settings.ocsp_body
+        self._seconds = settings.body_seconds
+        self._second = second
+        self._row = row
+
+    async def post(self, request: BaseRequest) -> PreparedResponse:
+        """Answer the OCSPRequest in the body."""
+        return await self.answer(await read_body(request, self._most, self._seconds))
+
+    async def answer(self, body: bytes) -> PreparedResponse:
+        """Answer an OCSPRequest that was posted. Raises Refused when it is too large."""
+        if len(body) > self._most:
+            raise Refused(413)
+        responder = self._responder
+        answer = responder.cached(body) or await responder.answer(body)
+        prepared = self._prepared(answer)
+        self._row.count(prepared.counter)
+        return PreparedResponse(prepared.head(self._second), answer.der)
+
+    async def get(self, request: BaseRequest, remainder: str) -> PreparedResponse:
+        """Answer the OCSPRequest in the path, or tell the client that its copy is still good."""
+        try:
+            body = decode_path(remainder)
+        except ValueError:
+            # No OCSPRequest is empty: the responder says malformedRequest.
+            body = b""
+        responder = self._responder
+        answer = responder.cached(body) or await responder.answer(body)
+        prepared = self._prepared(answer)
+        if prepared.etag and not_modified(request.headers, prepared.etag, prepared.last_modified):
+            self._row.count(_NOT_MODIFIED)
+            return PreparedResponse(prepared.head(self._second, status=304), b"")
+        self._row.count(prepared.counter)
+        return PreparedResponse(prepared.head(self._second), answer.der)
+
+    @staticmethod
+    def _prepared(answer: Answer) -> PreparedAnswer:
+        prepared = answer.prepared
+        if not isinstance(prepared, PreparedAnswer):
+            prepared = answer.prepared = PreparedAnswer(answer)
+        return prepared

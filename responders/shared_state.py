@@ -1,0 +1,147 @@
+"""What the processes of one server share: one page of 64-bit words that every process maps.
+
+Each worker owns one row (counters, gauges, a sign of life) and is the only writer of it; the supervisor reads all rows.
+A replaced worker goes on with the row of the one before, so counters only grow. One word in front of the rows, the
+epoch, is written by all (see ``ocsp.types.Epoch``).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from responders.counters import COUNTERS, GAUGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WORD: Final = 8
+_GAUGE_AT: Final = {name: len(COUNTERS) + at for at, name in enumerate(GAUGES)}
+_HEARTBEAT, _READY, _CONFIRMED, _STORE = _STATE = range(len(COUNTERS) + len(GAUGES), len(COUNTERS) + len(GAUGES) + 4)
+_ROW: Final = _STATE.stop
+_NANO: Final = 1_000_000_000
+
+
+class SharedState:
+    """The mapped words of a server with ``workers`` rows."""
+
+    def __init__(self, descriptor: int, workers: int) -> None:
+        self.descriptor = descriptor
+        self.workers = workers
+        self._words = memoryview(mmap.mmap(descriptor, _size(workers))).cast("Q")
+
+    @classmethod
+    def create(cls, workers: int) -> SharedState:
+        """Fresh words, all zero, in memory that has no name and goes away with the last process."""
+        descriptor = os.memfd_create("responders")
+        os.ftruncate(descriptor, _size(workers))
+        return cls(descriptor, workers)
+
+    @property
+    def epoch(self) -> SharedEpoch:
+        """The word that all workers share."""
+        return SharedEpoch(self._words[:1])
+
+    def row(self, worker: int) -> Row:
+        """The row of one worker, counted from 0."""
+        if not 0 <= worker < self.workers:
+            raise ValueError(f"there is no worker {worker}")
+        begin = 1 + worker * _ROW
+        return Row(self._words[begin : begin + _ROW])
+
+    def rows(self) -> Iterator[Row]:
+        """Every worker's row."""
+        return (self.row(worker) for worker in range(self.workers))
+
+
+def _size(workers: int) -> int:
+    return (1 + workers * _ROW) * _WORD
+
+
+class SharedEpoch:
+    """An ``ocsp.types.Epoch`` over one word; a write of a word is atomic on every 64-bit machine."""
+
+    __slots__ = ("_word",)
+
+    def __init__(self, word: memoryview) -> None:
+        self._word = word
+
+    def read(self) -> int:
+        """The present value."""
+        value: int = self._word[0]
+        return value
+
+    def advance(self) -> None:
+        """Two that advance at once may write the same value; each then still differs from all values seen before."""
+        self._word[0] = max(time.monotonic_ns(), self._word[0] + 1)
+
+
+class Row:
+    """One worker's words. Moments are seconds of CLOCK_MONOTONIC, which all processes of a machine share."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, words: memoryview) -> None:
+        self.words = words
+
+    @property
+    def heartbeat(self) -> float:
+        """The last sign of life; 0 before the first."""
+        return float(self.words[_HEARTBEAT]) / _NANO
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has loaded everything and is accepting connections."""
+        return bool(self.words[_READY])
+
+    @ready.setter
+    def ready(self, value: bool) -> None:
+        self.words[_READY] = value
+
+    @property
+    def confirmed(self) -> float:
+        """The change feed's ``confirmed``."""
+        return float(self.words[_CONFIRMED]) / _NANO
+
+    @property
+    def store_answered(self) -> float:
+        """When the database last answered this worker."""
+        return float(self.words[_STORE]) / _NANO
+
+    @store_answered.setter
+    def store_answered(self, moment: float) -> None:
+        self.words[_STORE] = int(moment * _NANO)
+
+    def beat(self, now: float, confirmed: float) -> None:
+        """Show a sign of life, and how far the feed is."""
+        self.words[_CONFIRMED] = max(0, int(confirmed * _NANO))
+        self.words[_HEARTBEAT] = int(now * _NANO)
+
+    def forget(self) -> None:
+        """Make the row that of a worker which has not started yet; counters stay."""
+        for at in (*_STATE, *_GAUGE_AT.values()):
+            self.words[at] = 0
+
+    def count(self, counter: int) -> None:
+        """Add one to the counter with this ``counter_index``."""
+        self.words[counter] += 1
+
+    def counter(self, counter: int) -> int:
+        """The present value of the counter with this ``counter_index``."""
+        value: int = self.words[counter]
+        return value
+
+    def set_counter(self, counter: int, value: int) -> None:
+        """Write a counter that is kept elsewhere."""
+        self.words[counter] = value
+
+    def gauge(self, name: str) -> int:
+        """The present value of a gauge."""
+        value: int = self.words[_GAUGE_AT[name]]
+        return value
+
+    def set_gauge(self, name: str, value: int) -> None:
+        """Write a gauge."""
+        self.words[_GAUGE_AT[name]] = value

@@ -1,0 +1,158 @@
+"""What a worker does beside answering: it follows the change feed, keeps its roster and shows that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ca_store.errors import StoreError
+from ca_store.types import ChangeKind
+from responders.counters import CACHE, CACHE_OCTETS, CONNECTIONS, counter_index
+from responders.credentials import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from ca_store.clock import Clock
+    from ca_store.contracts import ReadStore
+    from ca_store.types import Change
+    from ocsp.responder import Responder
+    from responders.connections import ConnectionServer
+    from responders.credentials import CredentialLoader, Roster
+    from responders.prepared import Second
+    from responders.shared_state import Row
+    from responders.static_http import Documents
+    from tsa.authority import Authority
+
+_BEAT_SECONDS: Final = 0.2
+_CHECK_SECONDS: Final = 1.0
+_HIT, _MISS, _EVICTION, _SIGNATURE = (counter_index(CACHE, each) for each in ("hit", "miss", "eviction", "signature"))
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """The background of one worker. ``tasks`` run until they are cancelled; one that ends is a fault."""
+
+    def __init__(
+        self,
+        *,
+        store: ReadStore,
+        clock: Clock,
+        loader: CredentialLoader,
+        roster: Roster,
+        responder: Responder,
+        authority: Authority | None,
+        documents: Documents,
+        second: Second,
+        row: Row,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._loader = loader
+        self._roster = roster
+        self._responder = responder
+        self._authority = authority
+        self._documents = documents
+        self._second = second
+        self._row = row
+        self._roster_stale = asyncio.Event()
+        self._units_suspect = asyncio.Event()
+        # The counters of the one before in this row, on which those of this process are put.
+        self._before = [row.counter(each) for each in (_HIT, _MISS, _EVICTION, _SIGNATURE)]
+
+    def tasks(self, server: ConnectionServer) -> Sequence[Coroutine[None, None, None]]:
+        """Everything that runs beside the answering."""
+        return (
+            self._store.feed.run(self._deliver, self._reset),
+            self._tick(),
+            self._beat(server),
+            self._keep_roster(),
+            self._check(),
+        )
+
+    def _deliver(self, changes: Sequence[Change]) -> None:
+        self._responder.changed(changes)
+        self._documents.changed(changes)
+        for change in changes:
+            match change.kind:
+                case ChangeKind.ISSUER | ChangeKind.CREDENTIAL:
+                    self._roster_stale.set()
+                case ChangeKind.STATUS if (change.issuer, change.serial) in self._roster.delegate_rows:
+                    self._roster_stale.set()
+                case ChangeKind.STATUS if (change.issuer, change.serial) in self._roster.unit_rows:
+                    self._units_suspect.set()
+                case _:
+                    pass
+
+    def _reset(self) -> None:
+        self._responder.reset()
+        self._documents.reset()
+        self._roster_stale.set()
+        self._units_suspect.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._second.rest())
+            self._second.tick()
+
+    async def _beat(self, server: ConnectionServer) -> None:
+        row, responder = self._row, self._responder
+        while True:
+            row.beat(self._clock.monotonic(), self._store.feed.confirmed)
+            counts = (responder.hits, responder.misses, responder.evictions, responder.signatures)
+            for at, before, count in zip((_HIT, _MISS, _EVICTION, _SIGNATURE), self._before, counts, strict=True):
+                row.set_counter(at, before + count)
+            row.set_gauge(CACHE_OCTETS, responder.octets)
+            row.set_gauge(CONNECTIONS, server.open_connections)
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _keep_roster(self) -> None:
+        """Load again when issuers or credentials have changed, and when the next credential of a unit begins."""
+        while True:
+            at = self._roster.changes_at
+            try:
+                async with asyncio.timeout(None if at is None else max(0.0, at - self._clock.now())):
+                    await self._roster_stale.wait()
+            except TimeoutError:
+                pass
+            self._roster_stale.clear()
+            try:
+                records = await read_records(self._store)
+                roster = await asyncio.to_thread(self._loader.load, records, int(self._clock.now()), strict=False)
+            except StoreError as error:
+                _logger.warning("issuers and credentials could not be read again: %s", error)
+                self._roster_stale.set()
+                await asyncio.sleep(_CHECK_SECONDS)
+            else:
+                self._install(roster)
+
+    def _install(self, roster: Roster) -> None:
+        # A unit that cannot be loaded any more goes on as it was; its authority still minds its end and its revocation.
+        units = {**self._roster.units, **roster.units}
+        before, self._roster = self._roster, dataclasses.replace(roster, units=units)
+        self._responder.use(roster.directory)
+        if self._authority is not None:
+            self._authority.use(units)
+        if (before.delegate_rows, before.unit_rows) != (self._roster.delegate_rows, self._roster.unit_rows):
+            _logger.info("online keys were renewed: %d delegates, %d units", len(roster.delegate_rows), len(units))
+
+    async def _check(self) -> None:
+        """Once a second, and at once when a unit's path has changed: may the units issue, does the database answer?"""
+        while True:
+            try:
+                async with asyncio.timeout(2 * _CHECK_SECONDS):
+                    await self._store.ping()
+                    self._row.store_answered = self._clock.monotonic()
+                    if self._authority is not None:
+                        await self._authority.check_revocation()
+            except (StoreError, TimeoutError) as error:
+                _logger.warning("the database did not answer: %s", error or "too late")
+            try:
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await self._units_suspect.wait()
+            except TimeoutError:
+                pass
+            self._units_suspect.clear()

@@ -1,0 +1,146 @@
+"""A real server beside the tests: ``responders serve`` in processes of its own."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+START_SECONDS = 60
+STOP_SECONDS = 40
+
+
+@dataclass(frozen=True)
+class Server:
+    """One running server."""
+
+    home: Path
+    host: str
+    port: int
+    admin_port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Of the public listener, without a path."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        """Of the admin listener, without a path."""
+        return f"http://{self.host}:{self.admin_port}"
+
+    def connect(self) -> socket.socket:
+        """A raw connection to the public listener."""
+        return socket.create_connection((self.host, self.port), timeout=20)
+
+    def admin(self, path: str) -> tuple[int, str]:
+        """Status and text of a GET on the admin listener."""
+        connection = http.client.HTTPConnection(self.host, self.admin_port, timeout=20)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def ready(self) -> bool:
+        """Whether ``/readyz`` says so."""
+        try:
+            return self.admin("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def metric(self, name: str) -> float:
+        """One sample of ``/metrics``, named with its labels."""
+        for line in self.admin("/metrics")[1].splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.rpartition(" ")[2])
+        raise KeyError(name)
+
+    def worker_pids(self) -> list[int]:
+        """The processes that answer at present."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def wait_ready(self) -> None:
+        """Raises TimeoutError, or RuntimeError with the log when the server has ended."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self.ready():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"serve ended with {self.process.returncode}:\n{self.log.read_text()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.log.read_text())
+            time.sleep(0.05)
+
+
+@contextmanager
+def running_server(home: Path, workers: int = 2, *, arguments: Sequence[str] = ()) -> Iterator[Server]:
+    """Serve ``home`` where its certificates point, or on a free port when that one is taken; stop it afterwards."""
+    host, port = _public_address(home)
+    admin_port = free_port(host)
+    with tempfile.NamedTemporaryFile(prefix="responders-", suffix=".log") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "responders", "serve", "--home", str(home), "--workers", str(workers)),
+                *("--listen", f"{host}:{port}", "--admin", f"{host}:{admin_port}", *arguments),
+            ],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONWARNINGS": "error"},
+        )
+        server = Server(home, host, port, admin_port, process, Path(log.name))
+        try:
+            server.wait_ready()
+            yield server
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """End a server as an operator would; its exit status."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _public_address(home: Path) -> tuple[str, int]:
+    document = tomllib.loads((home / "responders.toml").read_text())
+    base = urlsplit(document.get("issuance", {}).get("base_url", ""))
+    if base.hostname == "127.0.0.1" and base.port:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((base.hostname, base.port))
+            except OSError:
+                pass
+            else:
+                return base.hostname, base.port
+    return "127.0.0.1", free_port()
