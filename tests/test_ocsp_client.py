@@ -181,6 +181,14 @@ def test_a_refusal_keeps_its_name(octet: int, name: str) -> None:
     assert caught.value.status == name
 
 
+def test_the_hash_algorithm_belongs_to_the_cert_id() -> None:
+    sha256 = der.sequence(der.oid("2.16.840.1.101.3.4.2.1"), der.NULL)
+    renamed = altered(cert_id(PLAIN), der.sequence(der.oid("1.3.14.3.2.26"), der.NULL), sha256)
+    single = single_response(der.sequence(renamed[2:]), good(), TIMES)
+    with pytest.raises(client.OtherCertificate):
+        verify(signed(response_data(DELEGATE, NOW, [single], None)))
+
+
 def test_a_delegate_without_nocheck_is_a_warning() -> None:
     (warning,) = verify(answer(delegate=stranger(nocheck=None))).warnings
     assert "nocheck" in warning

@@ -285,6 +285,10 @@ MALFORMED = [
     Case("an OCSPResponse", bytes.fromhex("30030a0106")),
     Case("a time-stamp request", der.sequence(der.integer(1), der.sequence(SHA1, der.octet_string(NAME)))),
     Case("thousands of empty elements", der.sequence(b"\x05\x00" * 8000)),
+    Case(
+        "a slow request of a thousand extensions",
+        request(cert_id(), before=EXPLICIT_VERSION, extensions=[extension(f"1.2.{n}", b"") for n in range(1000)]),
+    ),
     Case("nested without end", bytes.fromhex("30820000") * 4000),
 ]
 
