@@ -33,6 +33,7 @@ _UNREADABLE: Final = (
     OverflowError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
 """What asn1crypto and cryptography raise on octets that are not what they should be."""
@@ -125,7 +126,7 @@ def verify_reply(
             path=tuple(path),
         )
     except _UNREADABLE as error:
-        raise MalformedReply(f"the reply cannot be read: {error}") from error
+        raise MalformedReply(f"the reply cannot be read: {str(error).partition(chr(10))[0]}") from error
 
 
 class _TimeStampResp(core.Sequence):  # type: ignore[misc]  # asn1crypto ships no types

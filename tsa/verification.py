@@ -127,8 +127,8 @@ class SignedToken:
             raise WrongSigner("signer identifier and signingCertificate attribute name different certificates")
         issuer_serial = named["issuer_serial"]
         if not isinstance(issuer_serial, core.Void):
-            names = [name.chosen.dump() for name in issuer_serial["issuer"] if name.name == "directory_name"]
-            if names != [self.issuer] or int(issuer_serial["serial_number"]) != self.serial:
+            names = der.sequence(der.context(4, self.issuer))
+            if issuer_serial["issuer"].dump() != names or int(issuer_serial["serial_number"]) != self.serial:
                 raise WrongSigner("the issuerSerial of the signingCertificate attribute is another certificate's")
         return certificate
 
