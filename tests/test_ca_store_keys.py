@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -13,6 +13,9 @@ from ca_store.errors import Conflict, KeyUnavailable
 from ca_store.home import Home, HomeError
 from ca_store.keys import KeyStore, write_private
 from ca_store.signing import ECDSA_SHA256, ECDSA_SHA384, SHA256_RSA, SHA512_RSA, KeyType
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PASSPHRASE = b"a passphrase of these tests"
 
