@@ -1,0 +1,125 @@
+"""The servers under measurement, each pinned to one core, and the bare signing rate on that core."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from certomancer_peer import Peer, make_peer
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from population import populate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+START_SECONDS = 60
+CEILING_OCTETS = 1500
+
+
+class Servers:
+    """Starts the responders, the ceiling and certomancer on entering and stops them on leaving."""
+
+    def __init__(self, folder: Path, core: int, certificates: int) -> None:
+        self.home = folder / "home"
+        self.ports = {name: free_port() for name in ("responders", "admin", "ceiling", "certomancer")}
+        self.pids: dict[str, int] = {}
+        self._core = core
+        self._processes: list[subprocess.Popen[bytes]] = []
+        subprocess.run(
+            [sys.executable, "-m", "issuance", "init", "--demo", "--home", str(self.home), "--base-url",
+             self.url("responders")],
+            check=True,
+        )  # fmt: skip
+        self.first_serial = populate(self.home, "server-rsa", certificates)
+        self.peer: Peer = make_peer(folder / "certomancer", self.ports["certomancer"])
+
+    def url(self, name: str) -> str:
+        """The base URL of one of the servers."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def __enter__(self) -> Self:
+        ceiling = str(Path(__file__).with_name("ceiling.py"))
+        try:
+            self._start("ceiling", [sys.executable, ceiling, str(self.ports["ceiling"]), str(CEILING_OCTETS)])
+            self._start("certomancer", self.peer.command)
+            self._start(
+                "responders",
+                [sys.executable, "-m", "responders", "serve", "--home", str(self.home), "--workers", "1", "--listen",
+                 f"127.0.0.1:{self.ports['responders']}", "--admin", f"127.0.0.1:{self.ports['admin']}"],
+                ready=f"{self.url('admin')}/readyz",
+            )  # fmt: skip
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(timeout=30)
+
+    def _start(self, name: str, command: Sequence[str], ready: str | None = None) -> None:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(self._core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._processes.append(process)
+        self.pids[name] = process.pid
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise SystemExit(f"{name} did not start: exit status {process.returncode}")
+            try:
+                urllib.request.urlopen(ready or self.url(name), timeout=2).close()  # noqa: S310 - a URL made above
+            except urllib.error.HTTPError as answer:
+                if ready is None or answer.code < 500:
+                    return
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+            time.sleep(0.05)
+        raise SystemExit(f"{name} was not ready within {START_SECONDS} s")
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def bare_signing_rates(core: int) -> Mapping[str, float]:
+    """Signatures a second of ``cryptography`` alone, on the servers' core, deterministic as the responders sign."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        p256 = ec.generate_private_key(ec.SECP256R1())
+        rsa3072 = rsa.generate_private_key(65537, 3072)
+        ecdsa = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        pkcs1, sha256 = padding.PKCS1v15(), hashes.SHA256()
+        return {
+            "p256": rate(lambda message: p256.sign(message, ecdsa)),
+            "rsa-3072": rate(lambda message: rsa3072.sign(message, pkcs1, sha256)),
+        }
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def rate(sign: Callable[[bytes], bytes], seconds: float = 1.0) -> float:
+    """How often ``sign`` runs in a second, over messages of 200 octets."""
+    count, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds:
+        for _ in range(50):
+            sign(count.to_bytes(200, "big"))
+            count += 1
+    return count / elapsed

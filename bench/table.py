@@ -1,0 +1,116 @@
+"""`make bench`: requests per second on one core, beside the ceiling, the bare signing rate and certomancer.
+
+Servers run on the first usable core with one worker, wrk on the last. Every scenario is measured in every round, so
+that all meet the same noise; the table shows medians, ratios within the run, and the server's CPU time per request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scenarios import CEILING_GET, CEILING_POST, Measurements, Scenario, print_table
+from servers import Servers, bare_signing_rates
+from workload import make_scenarios
+
+LOAD_SCRIPT = Path(__file__).with_name("load.lua")
+CONNECTIONS = 16
+
+
+@dataclass
+class Result:
+    """What one wrk run counted."""
+
+    rate: float
+    cpu_us: float
+    p99_us: float
+    failed: int
+    rounds: list[float] = field(default_factory=list)
+
+
+def run_wrk(scenario: Scenario, seconds: int, core: int, folder: Path) -> Result:
+    """Send the scenario's requests for so many seconds. Raises SystemExit when an answer was not HTTP 2xx."""
+    requests = folder / f"{scenario.key}.requests"
+    if not requests.exists():
+        requests.write_bytes(b"".join(len(body).to_bytes(4, "big") + body for body in scenario.requests))
+    before = cpu_seconds(scenario.pid)
+    output = subprocess.run(
+        ["taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(LOAD_SCRIPT),
+         scenario.url, "--", str(requests), scenario.method, scenario.content_type],
+        check=True, capture_output=True, text=True, timeout=seconds + 60,
+    ).stdout  # fmt: skip
+    spent = cpu_seconds(scenario.pid) - before
+    counted = json.loads(output[output.index("RESULT ") + 7 :].splitlines()[0])
+    if counted["failed"]:
+        raise SystemExit(f"{scenario.name}: {counted['failed']} of {counted['requests']} requests failed")
+    return Result(
+        rate=counted["requests"] / counted["seconds"],
+        cpu_us=spent / max(1, counted["requests"]) * 1e6,
+        p99_us=counted["p99_us"],
+        failed=counted["failed"],
+    )
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and all below it."""
+    ticks = 0
+    parents: dict[int, list[int]] = {}
+    own: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended while we looked
+        parents.setdefault(int(fields[1]), []).append(int(entry.name))
+        own[int(entry.name)] = int(fields[11]) + int(fields[12])
+    waiting = [pid]
+    while waiting:
+        at = waiting.pop()
+        ticks += own.get(at, 0)
+        waiting += parents.get(at, [])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=3, help="length of one run (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each scenario (default 5)")
+    parser.add_argument("--certificates", type=int, default=200_000, help="rows in the database (default 200000)")
+    parser.add_argument("--only", default="", help="measure scenarios whose key contains this, and the ceilings")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("two cores are needed: one for the server, one for the load")
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch, ExitStack() as stack:
+        folder = Path(scratch)
+        servers = stack.enter_context(Servers(folder, cores[0], options.certificates))
+        scenarios = [
+            scenario
+            for scenario in make_scenarios(servers, options.certificates)
+            if options.only in scenario.key or scenario.key in {CEILING_GET, CEILING_POST}
+        ]
+        measured = Measurements()
+        started = time.monotonic()
+        for round_number in range(options.rounds):
+            measured.add_signing(bare_signing_rates(cores[0]))
+            for scenario in scenarios:
+                result = run_wrk(scenario, options.seconds, cores[-1], folder)
+                measured.add(scenario.key, result.rate, result.cpu_us, result.p99_us)
+            print(f"round {round_number + 1}/{options.rounds}, {time.monotonic() - started:.0f} s", file=sys.stderr)
+        print_table(scenarios, measured, statistics.median)
+
+
+if __name__ == "__main__":
+    main()

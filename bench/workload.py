@@ -1,0 +1,95 @@
+"""The requests that are sent."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp as x509_ocsp
+from scenarios import CEILING_GET, CEILING_POST, Scenario
+
+from ca_store import der
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from servers import Servers
+
+OCSP = "application/ocsp-request"
+TSA = "application/timestamp-query"
+NONCES = 1000
+
+
+def ocsp_request(issuer: Path, serial: int, nonce: bytes | None = None) -> bytes:
+    """An OCSPRequest with a SHA-1 CertID, as most clients send."""
+    certificate = x509.load_pem_x509_certificate(issuer.read_bytes())
+    name = hashlib.sha1(certificate.subject.public_bytes(), usedforsecurity=False).digest()
+    key = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+    builder = x509_ocsp.OCSPRequestBuilder().add_certificate_by_hash(name, key, serial, hashes.SHA1())  # noqa: S303 - names an issuer
+    if nonce is not None:
+        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
+    return builder.build().public_bytes(serialization.Encoding.DER)
+
+
+def distinct_requests(issuer: Path, first_serial: int, count: int) -> Sequence[bytes]:
+    """One request for each of ``count`` consecutive serials."""
+    marker = 1 << 152 | int.from_bytes(b"serial-marker", "big")
+    request = ocsp_request(issuer, marker)
+    at = request.index(der.contents(der.integer(marker)))
+    width = len(der.contents(der.integer(first_serial)))
+    if width != len(der.contents(der.integer(marker))):
+        raise ValueError("the marker and the serials must have one length")
+    return [
+        request[:at] + (first_serial + number).to_bytes(width, "big") + request[at + width :] for number in range(count)
+    ]
+
+
+def timestamp_request(*, cert_req: bool) -> bytes:
+    """A TimeStampReq over a SHA-256 digest with a 64-bit nonce."""
+    algorithm = der.sequence(der.oid("2.16.840.1.101.3.4.2.1"), der.NULL)
+    imprint = der.sequence(algorithm, der.octet_string(hashlib.sha256(b"bench").digest()))
+    wanted = der.TRUE if cert_req else b""
+    return der.sequence(der.integer(1), imprint, der.integer(0x0123456789ABCDEF), wanted)
+
+
+def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
+    """Everything that the table shows, ceilings first."""
+    issuer = servers.home / "certs" / "server-rsa.pem"
+    distinct = distinct_requests(issuer, servers.first_serial, certificates)
+    repeated = distinct[0]
+    nonced = [ocsp_request(issuer, servers.first_serial, secrets.token_bytes(32)) for _ in range(NONCES)]
+    path = b"/ocsp/" + quote(base64.b64encode(repeated), safe="").encode()
+    token, bare_token = timestamp_request(cert_req=True), timestamp_request(cert_req=False)
+    ours, pid = servers.url("responders"), servers.pids["responders"]
+    ceiling, ceiling_pid = servers.url("ceiling"), servers.pids["ceiling"]
+    peer, peer_url, peer_pid = servers.peer, servers.url("certomancer"), servers.pids["certomancer"]
+    leaf = x509.load_pem_x509_certificate(peer.leaf.read_bytes()).serial_number
+    peer_request = ocsp_request(peer.issuer, leaf)
+    ocsp_url = f"{ours}/ocsp"
+    return [
+        Scenario(CEILING_POST, "ceiling, POST", ceiling, "POST", OCSP, [repeated], ceiling_pid),
+        Scenario(CEILING_GET, "ceiling, GET", ceiling, "GET", "", [path], ceiling_pid),
+        Scenario("ocsp-post", "OCSP POST, same request", ocsp_url, "POST", OCSP, [repeated], pid,
+                 CEILING_POST, target=0.7),
+        Scenario("ocsp-get", "OCSP GET, same request", ours, "GET", "", [path], pid, CEILING_GET, target=0.7),
+        Scenario("ocsp-distinct", "OCSP POST, distinct serials (P-256)", ocsp_url, "POST", OCSP, distinct, pid,
+                 CEILING_POST, "p256", bound="combined"),
+        Scenario("ocsp-nonce", "OCSP POST, with nonce (P-256)", ocsp_url, "POST", OCSP, nonced, pid,
+                 CEILING_POST, "p256", bound="combined"),
+        Scenario("tsa-p256", "TSA P-256, certReq", f"{ours}/tsa/p256", "POST", TSA, [token], pid,
+                 CEILING_POST, "p256", 0.4, "combined"),
+        Scenario("tsa-p256-bare", "TSA P-256, no certificates", f"{ours}/tsa/p256", "POST", TSA, [bare_token], pid,
+                 CEILING_POST, "p256", 0.4, "combined"),
+        Scenario("tsa-rsa", "TSA RSA-3072, certReq", f"{ours}/tsa/rsa", "POST", TSA, [token], pid,
+                 CEILING_POST, "rsa-3072", 0.9, "signing"),
+        Scenario("peer-ocsp", "certomancer OCSP (P-256)", peer_url + peer.ocsp_path, "POST", OCSP, [peer_request],
+                 peer_pid, CEILING_POST, "p256", bound="combined"),
+        Scenario("peer-tsa", "certomancer TSA (P-256)", peer_url + peer.tsa_path, "POST", TSA, [token], peer_pid,
+                 CEILING_POST, "p256", bound="combined"),
+    ]  # fmt: skip
