@@ -18,15 +18,15 @@ from ocsp.errors import MalformedRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_ELEMENTS: Final = 2000
+_ELEMENTS: Final = 1000
 """A request signed with a chain of certificates has some hundreds of TLVs; hostile ones must not cost more."""
 
 
 def plain_request(encoded: bytes) -> bytes:
     """DER of the same request without version, requestorName and signature. Raises MalformedRequest."""
     try:
-        _check_lengths(encoded)
         request = asn1_ocsp.OCSPRequest.load(encoded, strict=True)
+        _check_lengths(encoded)
         # asn1crypto is lazy: only reading every field checks them all.
         _check_members(request.native)
         return _plain(request["tbs_request"])
