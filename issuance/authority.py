@@ -105,11 +105,11 @@ def own_key(core: Core, reference: str, key_type: KeyType) -> Signer:
     try:
         core.keys.generate(reference, key_type)
     except Conflict:
-        signer = core.keys.load(reference)
+        signer = core.key(reference)
         if key_type_of(signer.public_key) is not key_type:
             raise SetupRefused(f"{reference} is there already, and is no {key_type.value} key") from None
         return signer
-    return core.keys.load(reference)
+    return core.key(reference)
 
 
 def _establish(core: Core, plan: Plan, purpose: Purpose) -> Issuer:

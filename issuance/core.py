@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Core:
     clock: Clock
     random_bits: Callable[[int], int] = secrets.randbits
     """A cryptographically secure source of so many bits."""
+    _opened: dict[str, Signer] = field(default_factory=dict, repr=False, compare=False)
 
     def now(self) -> int:
         """Whole POSIX seconds."""
@@ -34,4 +35,10 @@ class Core:
 
     def signer(self, issuer: Issuer) -> Signer:
         """The key of a CA. Raises KeyUnavailable."""
-        return self.keys.load(self.store.issuer_key(issuer.id))
+        return self.key(self.store.issuer_key(issuer.id))
+
+    def key(self, reference: str) -> Signer:
+        """A key, read once: opening an RSA key takes longer than signing with it. Raises KeyUnavailable."""
+        if reference not in self._opened:
+            self._opened[reference] = self.keys.load(reference)
+        return self._opened[reference]

@@ -67,11 +67,12 @@ def furnish(core: Core, home: Path) -> None:
 
 
 def _make_keys(core: Core) -> None:
-    """Most of the time goes into the primes of RSA keys, and OpenSSL looks for them without the GIL."""
+    """RSA keys take most of the time, their making and their check when opened; OpenSSL does both without the GIL."""
 
     def make(plan: Plan) -> None:
         with suppress(Conflict):
             core.keys.generate(plan.key_reference, plan.key_type)
+        core.key(plan.key_reference)
 
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(make, (plan for plan in PLANS if not _exists(core, plan.label))):

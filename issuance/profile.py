@@ -136,10 +136,11 @@ SUB_CA: Final = Profile(
 )
 SERVER: Final = Profile(
     name="server",
-    validity=Period(days=200),  # BR §6.3.2, from 2026-03-15; 100 from 2027-03-15, 47 from 2029-03-15
+    validity=Period(
+        days=199
+    ),  # BR §6.3.2: never more than 200 from 2026-03-15, 100 from 2027-03-15, 47 from 2029-03-15
     keys=KeyRule(rsa_bits=2048, curves=frozenset({"secp384r1"}), kind_of_issuer=True),
     key_usage=_DIGITAL_SIGNATURE,
-    rsa_key_usage=frozenset({"key_encipherment"}),
     reasons=_SUBSCRIBER_REASONS,
     subject=_ORGANIZATION,
     extended_key_usage=("server_auth",),

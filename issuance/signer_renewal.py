@@ -160,7 +160,7 @@ def _renew(
     serial = new_serial(core)
     reference = f"file:keys/{kind.value}-{name}-{format_serial(serial)[:_SHORT]}.key"
     core.keys.generate(reference, key_type)
-    certificate = _certify(core, issuer, profile, title, serial, core.keys.load(reference).public_key)
+    certificate = _certify(core, issuer, profile, title, serial, core.key(reference).public_key)
     now = core.now()
     able = present is not None and present.state is CertificateState.GOOD and present.until > now + LEAD
     credential = Credential(
