@@ -20,6 +20,7 @@ from tsa.errors import UnknownUnit
 from tsa.settings import Settings, UnitSettings
 
 if TYPE_CHECKING:
+    from ca_store.types import IssuerID, Status
     from tsa.authority import Authority, Reply
     from tsa.unit import Row
 
@@ -96,6 +97,61 @@ async def test_what_was_known_holds_while_the_store_is_away(caplog: pytest.LogCa
     assert len(caplog.records) == 1
 
 
+async def test_what_was_known_holds_no_longer_than_set(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    authority = world.authority(settings=Settings(revocation_max_age=5.0))
+    assert await outcome(authority) == "granted"
+    world.store.unavailable = True
+    world.clock.step(5)
+    assert await outcome(authority) == "granted"
+    world.clock.step(1)
+    for _ in range(10):
+        assert await outcome(authority) == "systemFailure"
+    assert len(caplog.records) == 1
+    world.store.unavailable = False
+    world.clock.step(1)
+    assert await outcome(authority) == "granted"
+
+
+async def test_a_revocation_no_one_told_of_is_seen_when_the_reading_is_old() -> None:
+    world = World()
+    unit = world.unit()
+    authority = world.authority(unit, settings=Settings(revocation_max_age=5.0))
+    assert await outcome(authority) == "granted"
+    set_state(world, unit.rows[0], CertificateState.REVOKED)
+    world.clock.step(6)
+    assert await outcome(authority) == "systemFailure"
+
+
+async def test_an_older_reading_never_overwrites_a_newer_one() -> None:
+    world = World()
+    unit = world.unit()
+    authority = world.authority(unit)
+    await authority.check_revocation()
+    gate = asyncio.Event()
+    read, calls = world.store.status, 0
+
+    async def slow_first(issuer: IssuerID, serial: int) -> Status:
+        nonlocal calls
+        calls += 1
+        status = await read(issuer, serial)
+        if calls == len(unit.rows):
+            await gate.wait()
+        return status
+
+    world.store.status = slow_first  # type: ignore[method-assign]  # a store that hangs at the worst moment
+    older = asyncio.create_task(authority.check_revocation())
+    await asyncio.sleep(0)
+    assert calls == len(unit.rows)
+    for row in unit.rows:
+        set_state(world, row, CertificateState.REVOKED)
+    newer = asyncio.create_task(authority.check_revocation())
+    await asyncio.sleep(0.01)
+    gate.set()
+    await asyncio.gather(older, newer)
+    assert await outcome(authority) == "systemFailure"
+
+
 async def test_without_a_store_from_the_start_nothing_is_issued(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     authority = world.authority()
@@ -104,6 +160,7 @@ async def test_without_a_store_from_the_start_nothing_is_issued(caplog: pytest.L
         assert await outcome(authority) == "systemFailure"
     assert len(caplog.records) == 1
     world.store.unavailable = False
+    world.clock.step(1)
     assert await outcome(authority) == "granted"
 
 

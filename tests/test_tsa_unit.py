@@ -143,6 +143,7 @@ def test_unit_settings_are_checked(values: dict[str, object], field: str) -> Non
         ({"clock_tolerance": -0.1}, "clock_tolerance"),
         ({"clock_tolerance": 1.1}, "clock_tolerance"),
         ({"retry_pause": -1}, "retry_pause"),
+        ({"revocation_max_age": -1}, "revocation_max_age"),
     ],
 )
 def test_settings_are_checked(values: dict[str, object], field: str) -> None:

@@ -44,7 +44,7 @@ class Reply:
 
 @dataclass(slots=True, eq=False)
 class _Desk:
-    """A unit at work: its allocator, and why it must not issue."""
+    """A unit at work: its serials, and why it must not issue."""
 
     unit: Unit
     serials: SerialAllocator
@@ -55,9 +55,9 @@ class _Desk:
 class Authority:
     """Answers requests for one or more units; ``default`` names the unit of requests that name none.
 
-    Units with one subject name share one space of serials (RFC 3161 §2.4.2). A unit issues only after the rows of its
-    certificate and of the CAs above it were read: ``check_revocation`` does that, and the first request when nobody
-    has called it yet.
+    Units with one subject name share one space of serials (RFC 3161 §2.4.2). A unit issues only while the
+    rows of its certificate and of the CAs above it are known to be good. Call ``check_revocation`` at every change of
+    status; a request reads them itself when that has not been done for ``revocation_max_age`` seconds.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Authority:
         self._clock = clock
         self._settings = settings
         self._token_clock = TokenClock(clock, settings.clock_tolerance)
-        self._standing = Standing(store)
+        self._standing = Standing(store, clock, settings.revocation_max_age, settings.retry_pause)
         self._allocators: dict[bytes, SerialAllocator] = {}
         self._desks: dict[str, _Desk] = {}
         self.use(units)
@@ -92,7 +92,7 @@ class Authority:
         """Read the rows of every unit's certificate and of the CAs above it. A unit with one that is not good answers
         systemFailure until it is good again. Raises StoreUnavailable, and then goes by what was known before.
         """
-        await self._standing.refresh(desk.unit for desk in self._desks.values())
+        await self._standing.refresh([desk.unit for desk in self._desks.values()])
         self._judge()
 
     def describe(self, unit: str | None = None) -> UnitDescription:
@@ -125,8 +125,9 @@ class Authority:
         """The reply with a token. A serial is taken only once the request is known to be in order."""
         unit = desk.unit
         policy = unit.policy.check(request)
-        if not desk.known:
-            await self.check_revocation()
+        if self._standing.stale or not desk.known:
+            await self._standing.ensure([desk.unit for desk in self._desks.values()])
+            self._judge()
         if desk.fault is not None:
             raise SystemFailure(desk.fault)
         serial = await desk.serials.take()

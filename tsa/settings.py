@@ -67,16 +67,21 @@ class Settings:
     """Seconds by which the clock is taken to be wrong at most while it is disciplined: a smaller step back is
     absorbed, a larger one stops issuance until genTime has caught up.
     """
+    revocation_max_age: float = 60.0
+    """Seconds for which the rows of the units' certificates are relied on without reading them again: how long tokens
+    are issued while the database is away.
+    """
     retry_pause: float = 0.25
-    """Seconds without a new attempt after the serial store has failed."""
+    """Seconds without a new attempt after the database has failed."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.serial_block <= _MAX_BLOCK:
             raise ValueError(f"serial_block is {self.serial_block}; it must be 1 to {_MAX_BLOCK}")
         if not 0 <= self.clock_tolerance <= _MAX_TOLERANCE:
             raise ValueError(f"clock_tolerance is {self.clock_tolerance}; it must be 0 to {_MAX_TOLERANCE} seconds")
-        if self.retry_pause < 0:
-            raise ValueError(f"retry_pause is {self.retry_pause}; it must not be negative")
+        for name in ("revocation_max_age", "retry_pause"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
 
 
 def _check_oid(dotted: str) -> None:
