@@ -7,11 +7,10 @@ and what was made under it is not stored.
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ca_store.types import IssuerID, Status
     from ocsp.types import Answer
@@ -38,13 +37,26 @@ class Entry(NamedTuple):
 
 
 class Lease:
-    """The right to store one answer, lost when one of its certificates changes."""
+    """A watch over certificates, from before their rows are read until its block ends. Stale once one has changed."""
 
-    __slots__ = ("keys", "stale")
+    __slots__ = ("_leases", "keys", "stale")
 
-    def __init__(self, keys: Sequence[Key]) -> None:
+    def __init__(self, keys: Sequence[Key], leases: dict[Key, set[Lease]]) -> None:
         self.keys = keys
         self.stale = False
+        self._leases = leases
+
+    def __enter__(self) -> Self:
+        for key in self.keys:
+            self._leases.setdefault(key, set()).add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for key in set(self.keys):
+            leases = self._leases[key]
+            leases.remove(self)
+            if not leases:
+                del self._leases[key]
 
 
 class Cache:
@@ -70,20 +82,9 @@ class Cache:
             self._entries.move_to_end(request)
         return entry
 
-    @contextmanager
-    def lease(self, keys: Sequence[Key]) -> Iterator[Lease]:
-        """Watch ``keys`` for changes until the block ends."""
-        lease = Lease(keys)
-        for key in keys:
-            self._leases.setdefault(key, set()).add(lease)
-        try:
-            yield lease
-        finally:
-            for key in set(keys):
-                leases = self._leases[key]
-                leases.remove(lease)
-                if not leases:
-                    del self._leases[key]
+    def lease(self, keys: Sequence[Key]) -> Lease:
+        """What ``store`` needs, for use in a ``with`` block."""
+        return Lease(keys, self._leases)
 
     def store(self, request: bytes, answer: Answer, statuses: Sequence[Status | None], lease: Lease) -> None:
         """Keep an answer. It is not kept when its lease is stale, when it says nothing about its freshness, or when it

@@ -192,4 +192,6 @@ def _outcome(statuses: Sequence[Status | None]) -> str:
     if len(statuses) > 1:
         return "several"
     status = statuses[0]
-    return "unknown" if status is None else status.state.name.lower()
+    if status is None:
+        return "unknown"
+    return "good" if status.state is CertificateState.GOOD else "revoked"

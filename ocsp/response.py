@@ -5,6 +5,7 @@ Times are POSIX seconds. Equal arguments give equal octets.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ca_store import der
@@ -24,6 +25,9 @@ _SUCCESSFUL: Final = der.enumerated(ResponseStatus.successful)
 _BASIC: Final = der.oid("1.3.6.1.5.5.7.48.1.1")
 _NONCE: Final = der.oid("1.3.6.1.5.5.7.48.1.2")
 
+# Windows begin in every second of an hour, and every answer of one window has its times in common.
+_time: Final = lru_cache(maxsize=16_384)(der.generalized_time)
+
 # Omitted: `unspecified` says nothing (RFC 5280 §5.3.1), and `removeFromCRL` belongs to delta CRLs.
 _REASONS: Final[Mapping[Reason, bytes]] = {
     reason: der.context(0, der.enumerated(reason))
@@ -39,8 +43,8 @@ def single_response(cert_id: bytes, status: Status | None, times: Times) -> byte
     return der.sequence(
         cert_id,
         _cert_status(status, times.this_update),
-        der.generalized_time(times.this_update),
-        der.context(0, der.generalized_time(times.next_update)),
+        _time(times.this_update),
+        der.context(0, _time(times.next_update)),
     )
 
 
@@ -52,7 +56,7 @@ def _cert_status(status: Status | None, this_update: int) -> bytes:
     if status.state is not CertificateState.REVOKED or status.revoked_at is None:
         raise ValueError(f"no answer can be made of {status}")
     # A revocation dated ahead is in force already: the store says so.
-    revoked_at = der.generalized_time(min(status.revoked_at, this_update))
+    revoked_at = _time(min(status.revoked_at, this_update))
     return der.context(1, revoked_at, b"" if status.reason is None else _REASONS.get(status.reason, b""))
 
 
@@ -62,7 +66,7 @@ def response_data(delegate: Delegate, produced_at: int, responses: Sequence[byte
     """
     return der.sequence(
         delegate.responder_id,
-        der.generalized_time(produced_at),
+        _time(produced_at),
         der.sequence(*responses),
         b"" if nonce is None else der.context(1, der.sequence(der.sequence(_NONCE, der.octet_string(nonce)))),
     )
