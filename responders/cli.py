@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from responders import cli_relying_party, cli_serve
 from responders.config import parse_address
 
 if TYPE_CHECKING:
@@ -53,21 +52,42 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", type=_address, metavar="HOST:PORT", help="the public listener")
     parser.add_argument("--admin", type=_address, metavar="HOST:PORT", help="health and metrics")
     parser.add_argument("--workers", type=_count, metavar="N", help="processes that answer (default: the usable cores)")
-    parser.set_defaults(run=cli_serve.serve)
+    parser.set_defaults(run=_serve)
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("certificate", type=Path, metavar="CERT.pem")
     parser.add_argument("--url", help="the responder (default: the one the certificate names)")
     parser.add_argument("--issuer", type=Path, metavar="FILE", help="the CA certificate (default: looked for)")
-    parser.set_defaults(run=cli_relying_party.status)
+    parser.set_defaults(run=_status)
 
 
 def _add_timestamp(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--url", help="the authority (default: /tsa of the home's own server)")
     parser.add_argument("--out", type=Path, metavar="FILE.tsr", help="where to keep the reply")
-    parser.set_defaults(run=cli_relying_party.timestamp)
+    parser.set_defaults(run=_timestamp)
+
+
+# Each command imports only what it needs: the server must be up within three seconds.
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from responders.cli_serve import serve  # noqa: PLC0415 - see above
+
+    return serve(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from responders.cli_relying_party import status  # noqa: PLC0415 - see above
+
+    return status(options)
+
+
+def _timestamp(options: argparse.Namespace) -> int:
+    from responders.cli_relying_party import timestamp  # noqa: PLC0415 - see above
+
+    return timestamp(options)
 
 
 def _address(text: str) -> object:

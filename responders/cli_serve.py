@@ -10,7 +10,7 @@ import uvloop
 from ca_store.errors import StoreError
 from ca_store.home import Home
 from responders.config import ConfigError, open_config, parse_address, usable_cores
-from responders.logs import configure_logging
+from responders.process import configure_logging
 from responders.supervisor import Plan, StartFailed, Supervisor
 
 if TYPE_CHECKING:

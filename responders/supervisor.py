@@ -19,8 +19,8 @@ from aiohttp import web
 from ca_store.clock import SystemClock
 from responders.admin import Readiness, create_admin
 from responders.metrics import make_registry
+from responders.process import BACKLOG, REFUSED
 from responders.shared_state import SharedState
-from responders.worker import BACKLOG, REFUSED
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -24,9 +24,9 @@ from ocsp.responder import Responder
 from responders.config import ConfigError, open_config
 from responders.connections import ConnectionServer
 from responders.credentials import CredentialLoader, CredentialsRefused, read_records
-from responders.logs import configure_logging
 from responders.ocsp_http import OCSPEndpoint
 from responders.prepared import Second
+from responders.process import BACKLOG, REFUSED, configure_logging
 from responders.public import PublicListener
 from responders.shared_state import SharedState
 from responders.static_http import Documents
@@ -37,11 +37,6 @@ from tsa.authority import Authority
 if TYPE_CHECKING:
     from ca_store.contracts import ReadStore
     from responders.config import Config
-
-REFUSED: Final = 3
-"""Exit status of a worker that must not start; its sentence went to the supervisor."""
-BACKLOG: Final = 4096
-"""Connections that the kernel keeps while no worker has taken them; it has a bound of its own (somaxconn)."""
 
 _logger: Final = logging.getLogger(__name__)
 
