@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from strangers import SUB_CAS, ask, attempt, certificate, issue, load, revoke, run
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def relay(url: str) -> Iterator[tuple[str, list[str]]]:
     methods: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def pass_on(self) -> None:
             methods.append(self.command)
             length = int(self.headers.get("Content-Length", "0"))
             reply = ask(url + self.path, self.rfile.read(length) if self.command == "POST" else None)
@@ -43,7 +42,7 @@ def relay(url: str) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        do_POST = do_GET
+        do_GET = do_POST = pass_on  # noqa: N815 - the names that it looks for
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has there
             pass
@@ -99,7 +98,7 @@ class KeyStores:
 
     def __init__(self, folder: Path, home: Path, leaf: Path, key: Path) -> None:
         self.signer, self.trust, chain = folder / "signer.p12", folder / "trust.p12", folder / "chain.pem"
-        # jarsigner's strict check wants a certificate of the signature itself among the trusted ones: the root goes along.
+        # jarsigner's strict check wants a certificate that came with the signature among the trusted ones: the root.
         chain.write_bytes(b"".join(certificate(home, label).read_bytes() for label in ("code-signing", "root")))
         run(
             "openssl", "pkcs12", "-export", "-inkey", key, "-in", leaf, "-certfile", chain, "-name", "signer",

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-
-from strangers import SUB_CAS, Issued, ask, attempt, certificate, issue, revoke, run
+from strangers import SUB_CAS, ask, attempt, certificate, issue, revoke, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +131,7 @@ def test_sub_ca_certificates_are_asked_at_their_parent(server: Server) -> None:
 @pytest.mark.parametrize("label", ["demo-good", "demo-revoked"])
 @HASHES
 def test_get(server: Server, label: str, digest: str, tmp_path: Path) -> None:
-    """RFC 6960 A.1: the request in the path, base64 and then URL-encoded. `openssl ocsp` makes it and reads the answer."""
+    """RFC 6960 A.1: the request in the path, base64 and then URL-encoded. `openssl ocsp` makes it, reads the answer."""
     request, response, path = tmp_path / "request", tmp_path / "response", certificate(server.home, label)
     about = ("-issuer", certificate(server.home, "server-rsa"), digest, "-cert", path)
     run("openssl", "ocsp", "-no_nonce", *about, "-reqout", request)

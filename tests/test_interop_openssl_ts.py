@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from strangers import TIMESTAMP_QUERY, ask, attempt, certificate, run
 
 if TYPE_CHECKING:

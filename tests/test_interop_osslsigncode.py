@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import setuptools
-
 from strangers import attempt, certificate, issue, revoke, run
 
 if TYPE_CHECKING:
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.interop("osslsigncode")
 
-PROGRAM = Path(setuptools.__file__).with_name("cli-64.exe")
-"""A PE file that is there wherever the tests run."""
+PROGRAM = Path(str(getattr(find_spec("setuptools"), "origin", ""))).with_name("cli-64.exe")
+"""A PE file that is there wherever the tests run: setuptools makes launchers of it."""
 
 
 def sign(folder: Path, home: Path, leaf: Path, key: Path, stamp: str) -> Path:
