@@ -1,0 +1,94 @@
+"""Words that several processes share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from prometheus_client import generate_latest
+
+from ca_store.clock import SystemClock
+from responders.counters import CACHE_OCTETS, COUNTERS, counter_index
+from responders.metrics import make_registry
+from responders.shared_state import SharedState
+
+GOOD = counter_index("ocsp_answers", "good")
+
+
+def test_another_process_sees_and_moves_the_epoch() -> None:
+    state = SharedState.create(2)
+    state.epoch.advance()
+    before = state.epoch.read()
+    script = (
+        "import sys; from responders.shared_state import SharedState; s = SharedState(int(sys.argv[1]), 2);"
+        " print(s.epoch.read()); s.epoch.advance(); s.row(1).count(0)"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", script, str(state.descriptor)],
+        pass_fds=[state.descriptor],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert int(seen.stdout) == before
+    assert state.epoch.read() > before
+    assert [row.counter(0) for row in state.rows()] == [0, 1]
+    os.close(state.descriptor)
+
+
+def test_the_epoch_never_repeats() -> None:
+    state = SharedState.create(1)
+    seen = set()
+    for _ in range(1000):
+        seen.add(state.epoch.read())
+        state.epoch.advance()
+    assert len(seen) == 1000
+    # Also not where the clock of this machine starts again below the word.
+    state.epoch._word[0] = time.monotonic_ns() + 10**15
+    ahead = state.epoch.read()
+    state.epoch.advance()
+    assert state.epoch.read() > ahead
+    os.close(state.descriptor)
+
+
+def test_a_replaced_worker_keeps_its_counters_and_nothing_else() -> None:
+    state = SharedState.create(2)
+    row = state.row(1)
+    row.count(GOOD)
+    row.ready = True
+    row.beat(5.0, 4.0)
+    row.store_answered = 3.0
+    row.set_gauge(CACHE_OCTETS, 77)
+    row.forget()
+    assert row.counter(GOOD) == 1
+    assert (row.ready, row.heartbeat, row.confirmed, row.store_answered) == (False, 0, 0, 0)
+    assert row.gauge(CACHE_OCTETS) == 0
+    os.close(state.descriptor)
+
+
+def test_rows_and_counters_do_not_overlap() -> None:
+    state = SharedState.create(3)
+    for row in state.rows():
+        for at in range(len(COUNTERS)):
+            row.count(at)
+        row.set_gauge(CACHE_OCTETS, 9)
+        row.beat(1.0, 1.0)
+    assert state.epoch.read() == 0
+    assert {row.counter(at) for row in state.rows() for at in range(len(COUNTERS))} == {1}
+    os.close(state.descriptor)
+
+
+def test_metrics_are_the_sum_of_the_workers_with_all_labels_from_the_start() -> None:
+    state = SharedState.create(2)
+    state.row(0).count(GOOD)
+    state.row(1).count(GOOD)
+    state.row(0).set_gauge(CACHE_OCTETS, 5)
+    text = generate_latest(make_registry(state, SystemClock(), lambda: 3)).decode()
+    assert 'responders_ocsp_answers_total{outcome="good"} 2.0' in text
+    assert 'responders_timestamps_total{outcome="badAlg"} 0.0' in text
+    assert "responders_ocsp_cache_octets 5.0" in text
+    assert "responders_worker_restarts_total 3.0" in text
+    assert text.count("_total{") == len(COUNTERS)
+    os.close(state.descriptor)
