@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -45,7 +46,15 @@ def postgres_url() -> Iterator[str]:
     if postgres_folder() is None:
         pytest.skip("postgres is not installed")
     with postgres_server() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE migrated")
+        prepared_url(database(url, "migrated"))
         yield url
+
+
+def database(server: str, name: str) -> str:
+    """The SQLAlchemy URL of one database of the server."""
+    return server.replace("postgresql://", "postgresql+psycopg://").rpartition("/")[0] + f"/{name}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -54,11 +63,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return prepared_url(f"sqlite:///{tmp_path}/ca.db")
     server: str = request.getfixturevalue("postgres_url")
-    name = f"t{abs(hash(request.node.nodeid)):x}"
+    name = f"t{secrets.token_hex(8)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return prepared_url(server.replace("postgresql://", "postgresql+psycopg://").rpartition("/")[0] + f"/{name}")
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated')
+    return database(server, name)
 
 
 @pytest.fixture
