@@ -139,15 +139,15 @@ def main() -> int:
     configure_logging()
     # Ctrl-C reaches the whole process group; only the supervisor decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    lifeline = socket.socket(fileno=arguments.lifeline)
-    try:
-        home = Home.open(arguments.home)
-        config = open_config(home, arguments.config)
-        worker = Worker(home, config, SharedState(arguments.state, arguments.workers), arguments.number)
-        uvloop.run(_serve(worker, socket.socket(fileno=arguments.listener), lifeline))
-    except (StoreError, ConfigError, CredentialsRefused) as error:
-        lifeline.sendall(str(error).encode())
-        return REFUSED
+    with socket.socket(fileno=arguments.lifeline) as lifeline, socket.socket(fileno=arguments.listener) as listener:
+        try:
+            home = Home.open(arguments.home)
+            config = open_config(home, arguments.config)
+            worker = Worker(home, config, SharedState(arguments.state, arguments.workers), arguments.number)
+            uvloop.run(_serve(worker, listener, lifeline))
+        except (StoreError, ConfigError, CredentialsRefused) as error:
+            lifeline.sendall(str(error).encode())
+            return REFUSED
     return 0
 
 
