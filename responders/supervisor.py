@@ -234,7 +234,8 @@ class Supervisor:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             now = self._clock.monotonic()
-            silent = row.ready and now - row.heartbeat > self._settings.hang_seconds
+            # A worker can be ready a moment before its first sign of life.
+            silent = row.ready and now - max(born, row.heartbeat) > self._settings.hang_seconds
             if silent or (not row.ready and not self._stopping.is_set() and now - born > _START_SECONDS):
                 _logger.error("worker %d (process %d) shows no sign of life", number, process.pid)
                 process.kill()
