@@ -105,8 +105,10 @@ async def test_what_was_known_holds_no_longer_than_set(caplog: pytest.LogCapture
     world.clock.step(5)
     assert await outcome(authority) == "granted"
     world.clock.step(1)
+    readings = world.store.readings
     for _ in range(10):
         assert await outcome(authority) == "systemFailure"
+    assert world.store.readings == readings + 1
     assert len(caplog.records) == 1
     world.store.unavailable = False
     world.clock.step(1)

@@ -6,21 +6,33 @@ import datetime as dt
 import hashlib
 import random
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import pytest
 from asn1crypto import x509 as raw_x509
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from tsa_reader import OptionalTokenResp
 from tsa_world import NOW, POLICY, MemorySigner, Profile, World, issue, key, make_ca
 
 from ca_store import der
+from ca_store.signing import ECDSA_SHA256, ECDSA_SHA384
 from tsa.client import Query, encode_query, fresh_nonce, verify_reply
-from tsa.codec import decode_request
 from tsa.errors import BadSignature, MalformedReply, Mismatch, NotGranted, PKIFailureInfo, ReplyError, WrongSigner
-from tsa.token import SignerIdentity, TokenTemplate, Unsigned
+from tsa.settings import KNOWN_DIGESTS
+from tsa.token import (
+    ID_CT_TST_INFO,
+    ID_SIGNING_CERTIFICATE_V2,
+    SignerIdentity,
+    TokenTemplate,
+    Unsigned,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 QUERY = Query(hashlib.sha256(b"document").digest(), "sha256", fresh_nonce())
-IMPRINT = decode_request(encode_query(QUERY)).imprint
+IMPRINT = der.sequence(der.sequence(der.oid(KNOWN_DIGESTS["sha256"])), der.octet_string(QUERY.digest))
 NONCE = der.integer(QUERY.nonce or 0)
 GEN_TIME = b"\x18\x0f20260725172000Z"
 ANCHORS = [make_ca("root").certificate]
@@ -55,6 +67,8 @@ class Forgery:
     named: str = "p256"
     """Whose certificate the ESSCertIDv2 names."""
     sid_serial: int | None = None
+    attributes: Callable[[bytes], bytes] = bytes
+    """What becomes of the signed attributes before they are signed."""
 
     def encode(self) -> bytes:
         certificate = self.certificate("p256")
@@ -65,7 +79,10 @@ class Forgery:
         signer = MemorySigner(key(self.signing_key))
         template = TokenTemplate(SignerIdentity(named, fields["issuer"].dump(), serial), others, signer.algorithm, 2)
         unsigned = Unsigned(self.content, self.message_digest or hashlib.sha256(self.content).digest())
-        return template.reply(unsigned, signer.sign(template.to_be_signed(unsigned)), certificates=True)
+        honest = der.contents(template.to_be_signed(unsigned))
+        attributes = self.attributes(honest)
+        reply = template.reply(unsigned, signer.sign(der.tlv(der.SET, attributes)), certificates=True)
+        return reply.replace(honest, attributes)
 
     def certificate(self, name: str) -> bytes:
         return issue(name, key(name).public_key(), "sha256", self.profile).public_bytes(Encoding.DER)
@@ -121,6 +138,18 @@ def test_every_unit_of_accuracy_is_read() -> None:
     assert stamp.accuracy == pytest.approx(1.500001)
 
 
+def other_content_type(attributes: bytes) -> bytes:
+    return attributes.replace(der.oid(ID_CT_TST_INFO), der.oid(ID_CT_TST_INFO[:-1] + "5"))
+
+
+def other_issuer_serial(attributes: bytes) -> bytes:
+    return attributes[:-1] + bytes((attributes[-1] ^ 1,))
+
+
+def no_signing_certificate(attributes: bytes) -> bytes:
+    return attributes.replace(der.oid(ID_SIGNING_CERTIFICATE_V2), der.oid(ID_SIGNING_CERTIFICATE_V2[:-1] + "8"))
+
+
 CRITICAL = bytes.fromhex("a10d300b06022a030101ff04020500")
 WRONG: tuple[tuple[str, Forgery, type[ReplyError], str], ...] = (
     ("other imprint", Forgery(tst_info(imprint=IMPRINT[:-1] + b"\0")), Mismatch, "imprint"),
@@ -143,6 +172,9 @@ WRONG: tuple[tuple[str, Forgery, type[ReplyError], str], ...] = (
     ("RSA signature under an EC certificate", Forgery(signing_key="rsa-3072"), BadSignature, "signatureAlgorithm"),
     ("sid names another serial", Forgery(sid_serial=5), WrongSigner, "different certificates"),
     ("attribute names another certificate", Forgery(named="p256/twin"), WrongSigner, "different certificates"),
+    ("contentType of something else", Forgery(attributes=other_content_type), MalformedReply, "contentType"),
+    ("issuerSerial of another", Forgery(attributes=other_issuer_serial), WrongSigner, "issuerSerial"),
+    ("no signingCertificate", Forgery(attributes=no_signing_certificate), MalformedReply, "signingCertificate"),
     ("EKU not critical", Forgery(profile=Profile(critical=False)), WrongSigner, "extKeyUsage"),
     ("no digitalSignature", Forgery(profile=Profile(digital_signature=False)), WrongSigner, "keyUsage"),
     ("a CA", Forgery(profile=Profile(ca=True)), WrongSigner, "basicConstraints"),
@@ -155,6 +187,21 @@ WRONG: tuple[tuple[str, Forgery, type[ReplyError], str], ...] = (
 def test_wrong_replies(forgery: Forgery, error: type[ReplyError], word: str) -> None:
     with pytest.raises(error, match=word):
         verify_reply(forgery.encode(), QUERY, ANCHORS)
+
+
+def test_an_attribute_that_occurs_twice() -> None:
+    response = OptionalTokenResp.load(Forgery().encode())
+    attributes = response["time_stamp_token"]["content"]["signer_infos"][0]["signed_attrs"]
+    attributes.append(attributes[0].copy())
+    with pytest.raises(MalformedReply, match="exactly one"):
+        verify_reply(response.dump(force=True), QUERY, ANCHORS)
+
+
+def test_digests_that_do_not_agree() -> None:
+    before, sha256, signature = Forgery().encode().rpartition(ECDSA_SHA256.identifier)
+    assert len(sha256) == len(ECDSA_SHA384.identifier)
+    with pytest.raises(MalformedReply, match="agree"):
+        verify_reply(before + ECDSA_SHA384.identifier + signature, QUERY, ANCHORS)
 
 
 def test_another_policy_than_asked_for() -> None:

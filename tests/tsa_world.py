@@ -121,10 +121,12 @@ class MemoryStore:
     unavailable: bool = False
     blocks: dict[bytes, list[bytes]] = field(default_factory=dict)
     reservations: int = 0
+    readings: int = 0
     lose_next: bool = False
     """The next block is committed, but its caller sees an error."""
 
     async def status(self, issuer: IssuerID, serial: int) -> Status:
+        self.readings += 1
         if self.unavailable:
             raise StoreUnavailable("the database was switched off")
         try:

@@ -124,7 +124,7 @@ class Authority:
     async def _issue(self, desk: _Desk, request: TimeStampRequest) -> bytes:
         """The reply with a token. A serial is taken only once the request is known to be in order."""
         unit = desk.unit
-        policy = unit.policy.check(request)
+        policy, imprint = unit.policy.check(request)
         if self._standing.stale or not desk.known:
             await self._standing.ensure([desk.unit for desk in self._desks.values()])
             self._judge()
@@ -136,7 +136,7 @@ class Authority:
         if not unit.not_before <= gen_time <= unit.not_after:
             raise SystemFailure("The certificate or the key of this unit is outside its period of use.")
         template = unit.template
-        unsigned = template.prepare(policy, request.imprint, serial, gen_time, request.nonce)
+        unsigned = template.prepare(policy, imprint, serial, gen_time, request.nonce)
         message = template.to_be_signed(unsigned)
         signer = unit.signer
         signature = await self._gate.sign(signer, message) if signer.slow else signer.sign(message)

@@ -38,8 +38,6 @@ class TimeStampRequest(NamedTuple):
     """One decoded TimeStampReq (RFC 3161 §2.4.1). Nothing is checked yet but its form."""
 
     version: int
-    imprint: bytes
-    """The whole MessageImprint, DER, as received."""
     algorithm: bytes
     """Contents octets of the imprint's AlgorithmIdentifier, with NULL, absent or other parameters as received."""
     digest: bytes
@@ -74,7 +72,7 @@ class _Algorithm:
 @asn1.sequence
 class _TimeStampReq:
     version: int
-    message_imprint: asn1.TLV
+    message_imprint: _MessageImprint
     req_policy: x509.ObjectIdentifier | None
     nonce: int | None
     cert_req: Annotated[bool, asn1.Default(False)]
@@ -89,13 +87,13 @@ def decode_request(encoded: bytes) -> TimeStampRequest:
         request = _decode_ber(encoded)
     if request.extensions is not None and not request.extensions:
         raise BadDataFormat("The extensions are present but empty.")
-    imprint = der.sequence(bytes(request.message_imprint.data))
-    algorithm, digest = _decode_imprint(imprint, request.message_imprint.tag_bytes)
+    algorithm = request.message_imprint.hash_algorithm
+    if algorithm.tag_bytes != _SEQUENCE:
+        raise BadDataFormat(NOT_A_REQUEST)
     return TimeStampRequest(
         request.version,
-        imprint,
-        algorithm,
-        digest,
+        bytes(algorithm.data),
+        request.message_imprint.hashed_message,
         None if request.req_policy is None else request.req_policy.dotted_string,
         b"" if request.nonce is None else der.integer(request.nonce),
         request.cert_req,
@@ -120,17 +118,6 @@ def encode_rejection(refusal: TSAError) -> bytes:
     """TimeStampResp with status rejection, the refusal's sentence and its one failInfo bit, and no token."""
     free_text = der.sequence(der.tlv(der.UTF8_STRING, str(refusal).encode()))
     return der.sequence(der.sequence(_REJECTION, free_text, refusal.fail_info.encoded))
-
-
-def _decode_imprint(encoded: bytes, tag: bytes) -> tuple[bytes, bytes]:
-    """(contents of the AlgorithmIdentifier, hashedMessage). Raises BadDataFormat."""
-    try:
-        imprint = asn1.decode_der(_MessageImprint, encoded)
-    except ValueError as error:
-        raise BadDataFormat(NOT_A_REQUEST) from error
-    if tag != _SEQUENCE or imprint.hash_algorithm.tag_bytes != _SEQUENCE:
-        raise BadDataFormat(NOT_A_REQUEST)
-    return bytes(imprint.hash_algorithm.data), imprint.hashed_message
 
 
 def _decode_ber(encoded: bytes) -> _TimeStampReq:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ca_store import der
 from tsa.codec import decode_algorithm
@@ -24,6 +24,12 @@ _WEAK: Final = {
 }
 
 
+class _Digest(NamedTuple):
+    size: int
+    imprint_head: bytes
+    """All of a MessageImprint but the digest itself."""
+
+
 class RequestPolicy:
     """The rules that a request must meet before the unit signs (RFC 3161 §2.1 items 6, 7 and 11, §2.4.1)."""
 
@@ -31,31 +37,33 @@ class RequestPolicy:
         self._accepted = ", ".join(
             name.upper().replace("SHA", "SHA-").replace("-3_", "3-") for name in settings.digests
         )
-        self._sizes: dict[bytes, int] = {}
+        self._digests: dict[bytes, _Digest] = {}
         for name in settings.digests:
-            oid = der.oid(KNOWN_DIGESTS[name])
-            # RFC 5754 §2: both forms of the parameters are in use, and both must be taken.
-            self._sizes[oid] = self._sizes[oid + der.NULL] = DIGEST_SIZES[name]
+            # RFC 5754 §2: both forms of the parameters are in use, both must be taken, and each comes back as it came.
+            for algorithm in (der.oid(KNOWN_DIGESTS[name]), der.oid(KNOWN_DIGESTS[name]) + der.NULL):
+                size = DIGEST_SIZES[name]
+                imprint = der.sequence(der.sequence(algorithm), der.octet_string(bytes(size)))
+                self._digests[algorithm] = _Digest(size, imprint[:-size])
         self._policies: dict[str | None, bytes] = {oid: der.oid(oid) for oid in (settings.policy, *settings.policies)}
         self._policies[None] = self._policies[settings.policy]
 
-    def check(self, request: TimeStampRequest) -> bytes:
-        """The policy to issue under, as a DER OID. Raises BadRequest, BadAlgorithm, BadDataFormat, UnacceptedPolicy or
-        UnacceptedExtension.
+    def check(self, request: TimeStampRequest) -> tuple[bytes, bytes]:
+        """The policy to issue under and the MessageImprint, both DER. Raises BadRequest, BadAlgorithm, BadDataFormat,
+        UnacceptedPolicy or UnacceptedExtension.
         """
         if request.version != 1:
             raise BadRequest("Only requests of version 1 are answered.")
-        size = self._sizes.get(request.algorithm)
-        if size is None:
+        digest = self._digests.get(request.algorithm)
+        if digest is None:
             raise self._unaccepted(request.algorithm)
-        if len(request.digest) != size:
-            raise BadDataFormat(f"The imprint's algorithm makes {size} octets; the request has another number of them.")
+        if len(request.digest) != digest.size:
+            raise BadDataFormat(f"The imprint must have the {digest.size} octets that its algorithm makes.")
         if request.extensions:
             raise UnacceptedExtension("No extension of a request is supported.")
         policy = self._policies.get(request.policy)
         if policy is None:
             raise UnacceptedPolicy("The policy asked for is not one of this unit's.")
-        return policy
+        return policy, digest.imprint_head + request.digest
 
     def _unaccepted(self, algorithm: bytes) -> BadAlgorithm:
         name = _WEAK.get(decode_algorithm(algorithm), "The imprint's hash algorithm")

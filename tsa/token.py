@@ -78,8 +78,8 @@ class TokenTemplate:
         self, signer: SignerIdentity, others: Iterable[bytes], algorithm: SignatureAlgorithm, accuracy_seconds: int
     ) -> None:
         """``others`` are the DER certificates that go along with the signer's own when they are asked for."""
-        self._digest = algorithm.digest
-        self._digest_size = hashlib.new(algorithm.digest).digest_size
+        self._digest = getattr(hashlib, algorithm.digest)
+        self._digest_size = self._digest().digest_size
         # RFC 5754 §2: implementations MUST generate SHA2 AlgorithmIdentifiers without parameters.
         digest_algorithm = der.sequence(der.oid(algorithm.digest_oid))
         self._accuracy = der.sequence(der.integer(accuracy_seconds))
@@ -103,7 +103,7 @@ class TokenTemplate:
         tst_info = der.sequence(
             _VERSION_1, policy, imprint, _SERIAL_HEAD, serial, generalized_time(gen_time), self._accuracy, nonce
         )
-        return Unsigned(tst_info, hashlib.new(self._digest, tst_info).digest())
+        return Unsigned(tst_info, self._digest(tst_info).digest())
 
     def to_be_signed(self, unsigned: Unsigned) -> bytes:
         """The octets that the signature is made over: the signed attributes under the tag of SET OF."""
