@@ -6,7 +6,7 @@ leaves the old signer speaking and at worst an unused key file, and is repeated 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from asn1crypto import x509
@@ -178,8 +178,7 @@ def _renew(
         for waiting in core.store.credentials(kind):
             if waiting.name == name and waiting.active_from > now:
                 core.store.retire_credential(waiting.id, now)
-    core.store.add_credential(credential, now)
-    return credential
+    return replace(credential, id=core.store.add_credential(credential, now))
 
 
 def _certify(core: Core, issuer: Issuer, profile: Profile, title: str, serial: int, public_key: bytes) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import shutil
 import sqlite3
@@ -21,6 +23,7 @@ from ca_store.database import migrate, open_issuance_store
 from ca_store.keys import KeyStore
 from ca_store.signing import KeyType
 from issuance.authority import Plan, create
+from issuance.cli import main
 from issuance.core import Core
 from issuance.demo import INSTITUTION
 from issuance.settings import Settings
@@ -68,6 +71,19 @@ def issuance(*arguments: str | Path, home: Path, status: int = 0) -> subprocess.
     assert len(done.stderr.splitlines()) == (1 if status else 0), done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def refused(*arguments: str | Path, home: Path, status: int = 1) -> str:
+    """The one sentence that a command is refused with; in this process, since a table of them starts many."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            ended: int | str | None = main([*map(str, arguments), "--home", str(home)])
+        except SystemExit as leaving:
+            ended = leaving.code
+    assert ended == status, said.getvalue()
+    (sentence,) = said.getvalue().splitlines()
+    return sentence
 
 
 def listed(*arguments: str, home: Path) -> Any:
