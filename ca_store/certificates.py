@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, tuple_
 
-from ca_store.errors import NotFound
 from ca_store.schema import certificate, certificate_status, crl, issuer, pack_serial, unpack_serial
-from ca_store.statuses import STATUS_COLUMNS, make_good, make_revoked, make_status, reserve_row
+from ca_store.statuses import STATUS_COLUMNS, make_good, make_revoked, make_status, never_used, reserve_row
 from ca_store.transactions import Transactions
-from ca_store.types import MAX_SERIAL, Certificate, CertificateState, IssuerID, Status, format_serial
+from ca_store.types import MAX_SERIAL, Certificate, CertificateState, IssuerID, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +47,7 @@ def _make_certificate(row: Row[*tuple[Any, ...]]) -> Certificate:
         subject=row.subject,
         not_before=row.not_before,
         not_after=row.not_after,
-        status=make_status(row[: len(STATUS_COLUMNS)]),  # type: ignore[arg-type]  # a slice of a Row unpacks like one
+        status=make_status(row[: len(STATUS_COLUMNS)]),
         der=None if row.der is None else bytes(row.der),
     )
 
@@ -79,7 +78,7 @@ class CertificateWriter(Transactions):
 
     def certificate(self, issuer: IssuerID, serial: int) -> Certificate:
         row = None
-        with self._transaction() as connection:
+        with self._reading() as connection:
             if 0 < serial <= MAX_SERIAL:
                 row = connection.execute(
                     _CERTIFICATES.where(
@@ -87,7 +86,7 @@ class CertificateWriter(Transactions):
                     )
                 ).first()
         if row is None:
-            raise NotFound(f"serial {format_serial(serial)} was never used by this CA")
+            raise never_used(serial)
         return _make_certificate(row)
 
     def certificates(
@@ -108,8 +107,9 @@ class CertificateWriter(Transactions):
         if profile is not None:
             query = query.where(certificate.c.profile == profile)
         if after is not None:
-            query = query.where(tuple_(*key) > tuple_(after[0], pack_serial(after[1])))
-        with self._transaction() as connection:
+            behind = min(max(after[1], 0), MAX_SERIAL)
+            query = query.where(tuple_(*key) > tuple_(after[0], pack_serial(behind)))
+        with self._reading() as connection:
             return [_make_certificate(row) for row in connection.execute(query)]
 
     def revoked(self, issuer: IssuerID) -> Sequence[tuple[int, Status]]:
@@ -124,5 +124,5 @@ class CertificateWriter(Transactions):
             )
             .order_by(certificate_status.c.serial)
         )
-        with self._transaction() as connection:
-            return [(unpack_serial(row.serial), make_status(row[:-1])) for row in connection.execute(query)]  # type: ignore[arg-type]  # a slice of a Row unpacks like one
+        with self._reading() as connection:
+            return [(unpack_serial(row.serial), make_status(row[:-1])) for row in connection.execute(query)]

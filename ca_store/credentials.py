@@ -9,8 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from ca_store.changes import record_change
 from ca_store.errors import Conflict, IllegalMove, NotFound
-from ca_store.schema import credential, crl, institution, institution_domain, pack_serial, unpack_serial
-from ca_store.statuses import read_status
+from ca_store.schema import credential, crl, institution, institution_domain, issuer, pack_serial, unpack_serial
+from ca_store.statuses import lock_status
 from ca_store.transactions import Transactions
 from ca_store.types import (
     CRL,
@@ -26,14 +26,24 @@ from ca_store.types import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Row
+    from sqlalchemy import Row, Select
 
-CREDENTIALS: Final = select(credential).where(credential.c.retired_at.is_(None)).order_by(credential.c.id)
-CRLS: Final = select(crl).order_by(crl.c.number.desc()).limit(1)
+_CREDENTIALS: Final = select(credential).where(credential.c.retired_at.is_(None)).order_by(credential.c.id)
+_NEWEST_CRL: Final = select(crl).order_by(crl.c.number.desc()).limit(1)
+
+
+def credentials_of(kind: CredentialKind | None) -> Select[Any]:
+    """All credentials of a kind, or of any, that are not retired."""
+    return _CREDENTIALS if kind is None else _CREDENTIALS.where(credential.c.kind == kind.value)
+
+
+def crl_of(label: str) -> Select[Any]:
+    """The newest CRL of the CA with this label."""
+    return _NEWEST_CRL.join(issuer, issuer.c.id == crl.c.issuer_id).where(issuer.c.label == label)
 
 
 def make_credential(row: Row[*tuple[Any, ...]]) -> Credential:
-    """A record from CREDENTIALS."""
+    """A record from ``credentials_of``."""
     return Credential(
         id=row.id,
         kind=CredentialKind(row.kind),
@@ -48,7 +58,7 @@ def make_credential(row: Row[*tuple[Any, ...]]) -> Credential:
 
 
 def make_crl(row: Row[*tuple[Any, ...]]) -> CRL:
-    """A record from CRLS."""
+    """A record from ``crl_of``."""
     return CRL(IssuerID(row.issuer_id), row.number, row.this_update, row.next_update, bytes(row.der))
 
 
@@ -57,11 +67,14 @@ class CredentialWriter(Transactions):
 
     def add_credential(self, new: Credential, now: int) -> int:
         with self._transaction() as connection:
-            state = read_status(connection, new.issuer, new.serial).state
+            state = lock_status(connection, new.issuer, new.serial).state
             if state is not CertificateState.GOOD:
                 raise IllegalMove(
                     f"serial {format_serial(new.serial)} is {state.name.lower()}, so its key cannot go online"
                 )
+            known = select(credential.c.id).filter_by(issuer_id=new.issuer, serial=pack_serial(new.serial))
+            if connection.execute(known).first():
+                raise Conflict(f"serial {format_serial(new.serial)} has been a credential already")
             identifier: int = connection.execute(
                 insert(credential)
                 .values(
@@ -81,28 +94,27 @@ class CredentialWriter(Transactions):
             return identifier
 
     def credentials(self, kind: CredentialKind | None = None) -> Sequence[Credential]:
-        query = CREDENTIALS if kind is None else CREDENTIALS.where(credential.c.kind == kind.value)
-        with self._transaction() as connection:
-            return [make_credential(row) for row in connection.execute(query)]
+        with self._reading() as connection:
+            return [make_credential(row) for row in connection.execute(credentials_of(kind))]
 
     def retire_credential(self, credential_id: int, now: int) -> None:
         with self._transaction() as connection:
-            issuer = connection.execute(
+            owner = connection.execute(
                 update(credential)
                 .where(credential.c.id == credential_id, credential.c.retired_at.is_(None))
                 .values(retired_at=now)
                 .returning(credential.c.issuer_id)
             ).scalar()
-            if issuer is None:
+            if owner is None:
                 raise NotFound(f"there is no credential {credential_id} in use")
-            record_change(connection, ChangeKind.CREDENTIAL, IssuerID(issuer))
+            record_change(connection, ChangeKind.CREDENTIAL, IssuerID(owner))
 
 
 class CRLWriter(Transactions):
     """The CRLs' part of ``ca_store.contracts.IssuanceStore``."""
 
     def next_crl_number(self, issuer: IssuerID) -> int:
-        with self._transaction() as connection:
+        with self._reading() as connection:
             highest = connection.execute(select(func.max(crl.c.number)).where(crl.c.issuer_id == issuer)).scalar()
         return (highest or 0) + 1
 
@@ -123,8 +135,8 @@ class CRLWriter(Transactions):
             record_change(connection, ChangeKind.CRL, new.issuer)
 
     def latest_crl(self, issuer: IssuerID) -> CRL:
-        with self._transaction() as connection:
-            row = connection.execute(CRLS.where(crl.c.issuer_id == issuer)).first()
+        with self._reading() as connection:
+            row = connection.execute(_NEWEST_CRL.where(crl.c.issuer_id == issuer)).first()
         if row is None:
             raise NotFound("this CA has no CRL yet")
         return make_crl(row)
@@ -154,11 +166,12 @@ class InstitutionWriter(Transactions):
                 )
 
     def institutions(self) -> Sequence[Institution]:
-        with self._transaction() as connection:
+        with self._reading() as connection:
+            # In this order an institution that is added meanwhile cannot show without its domains.
+            rows = connection.execute(select(institution).order_by(institution.c.name)).all()
             domains: dict[int, list[str]] = {}
             for row in connection.execute(select(institution_domain).order_by(institution_domain.c.domain)):
                 domains.setdefault(row.institution_id, []).append(row.domain)
-            return [
-                Institution(row.name, row.country, row.state, row.locality, tuple(domains.get(row.id, ())))
-                for row in connection.execute(select(institution).order_by(institution.c.name))
-            ]
+        return [
+            Institution(row.name, row.country, row.state, row.locality, tuple(domains.get(row.id, ()))) for row in rows
+        ]

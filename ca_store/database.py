@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.resources import as_file, files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy import func, select, text
 
 from ca_store.certificates import CertificateWriter
 from ca_store.credentials import CredentialWriter, CRLWriter, InstitutionWriter
-from ca_store.engine import SchemaMismatch, check_revision, is_sqlite, sqlite_path, store_errors, writing_engine
+from ca_store.engine import (
+    READS,
+    SchemaMismatch,
+    check_revision,
+    is_sqlite,
+    other_revision,
+    read_revision,
+    sqlite_path,
+    store_errors,
+    writing_engine,
+)
 from ca_store.issuers import IssuerWriter
 from ca_store.postgresql import PostgreSQLReadStore
 from ca_store.sqlite import SQLiteReadStore
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from ca_store.clock import Clock
     from ca_store.contracts import IssuanceStore, ReadStore
 
 __all__ = ["SQLIssuanceStore", "SchemaMismatch", "migrate", "open_issuance_store", "open_read_store"]
+
+
+_MIGRATION_LOCK: Final = 0x63615F73746F7265
+"""An advisory lock that nothing else in the database takes: the octets of ``ca_store``."""
 
 
 class SQLIssuanceStore(IssuerWriter, CertificateWriter, CredentialWriter, CRLWriter, InstitutionWriter):
@@ -29,17 +48,28 @@ class SQLIssuanceStore(IssuerWriter, CertificateWriter, CredentialWriter, CRLWri
 def migrate(url: str) -> None:
     """Bring the database to the schema of this code, creating what is missing. Safe to repeat.
 
-    Raises StoreUnavailable.
+    Raises StoreUnavailable, and SchemaMismatch when a newer version has been here.
     """
-    engine = writing_engine(url)
+    engine = writing_engine(url, create=True)
     try:
         with as_file(files("ca_store") / "migrations") as folder, store_errors(), engine.begin() as connection:
+            _take_turns(connection)
             configuration = Config()
             configuration.set_main_option("script_location", str(folder))
             configuration.attributes["connection"] = connection
-            command.upgrade(configuration, "head")
+            try:
+                command.upgrade(configuration, "head")
+            except CommandError as error:  # Alembic knows no way from where the database is
+                raise other_revision(read_revision(connection)) from error
     finally:
         engine.dispose()
+
+
+def _take_turns(connection: Connection) -> None:
+    """Wait for another migration to end; an SQLite transaction has done that by beginning."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))  # rewriting a large table takes its time
 
 
 def open_issuance_store(url: str) -> IssuanceStore:
@@ -47,7 +77,7 @@ def open_issuance_store(url: str) -> IssuanceStore:
     _check_file(url)
     engine = writing_engine(url)
     try:
-        with store_errors(), engine.connect() as connection:
+        with store_errors(), engine.execution_options(**READS).connect() as connection:
             check_revision(connection)
     except BaseException:
         engine.dispose()
@@ -57,16 +87,9 @@ def open_issuance_store(url: str) -> IssuanceStore:
 
 async def open_read_store(url: str, clock: Clock) -> ReadStore:
     """The store that the online server reads. Raises SchemaMismatch and StoreUnavailable."""
-    _check_file(url)
-    if is_sqlite(url):
-        return SQLiteReadStore(url, clock)
-    store = PostgreSQLReadStore(url, clock)
-    try:
-        await store.check()
-    except BaseException:
-        await store.close()
-        raise
-    return store
+    # A short-lived connection of the other kind looks at the schema: it alone knows SQLAlchemy's inspector.
+    await asyncio.to_thread(lambda: open_issuance_store(url).close())
+    return SQLiteReadStore(url, clock) if is_sqlite(url) else PostgreSQLReadStore(url, clock)
 
 
 def _check_file(url: str) -> None:

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import create_engine, event, select, text
+import psycopg
+from sqlalchemy import create_engine, event, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ca_store.errors import Conflict, StoreError, StoreUnavailable
@@ -19,8 +19,7 @@ from ca_store.schema import REVISION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection, Engine
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy import Connection, Dialect, Engine
 
 BUSY_SECONDS: Final = 5
 """How long an SQLite writer waits for another before StoreUnavailable."""
@@ -31,9 +30,12 @@ STATEMENT_SECONDS: Final = 10
 CHANNEL: Final = "ca_store_change"
 """PostgreSQL's notification channel of the change feed."""
 
+READS: Final = {"ca_store_reads": True}
+"""Execution options of a transaction that writes nothing, and so need not wait for SQLite's one writer."""
+
 
 class SchemaMismatch(StoreError):  # noqa: N818 - named as its meaning
-    """The database has another schema than this code. The message names the command to run."""
+    """The database has another schema than this code. The message says what to do."""
 
 
 @contextmanager
@@ -43,11 +45,15 @@ def store_errors() -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise Conflict(_sentence(error.orig)) from error
+    except psycopg.IntegrityError as error:
+        raise Conflict(_sentence(error)) from error
     except DBAPIError as error:
         raise StoreUnavailable(_sentence(error.orig)) from error
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except (SQLAlchemyError, psycopg.Error, sqlite3.Error) as error:
         raise StoreUnavailable(_sentence(error)) from error
-    except (OSError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise StoreUnavailable("the database did not answer in time") from error
+    except OSError as error:
         raise StoreUnavailable(f"the database cannot be reached: {error}") from error
 
 
@@ -66,50 +72,55 @@ def sqlite_path(url: str) -> Path:
     return Path(make_url(url).database or "")
 
 
-def writing_engine(url: str) -> Engine:
-    """A synchronous engine whose transactions are durable once committed."""
-    if not is_sqlite(url):
-        return create_engine(url, poolclass=NullPool, connect_args=postgresql_arguments())
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _prepare_sqlite)
-    # A deferred transaction that starts by reading cannot become a writer when another one was first.
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
+def connect_sqlite(url: str, busy_seconds: float, *, create: bool = False) -> sqlite3.Connection:
+    """Open the file of an SQLite URL, which must exist unless ``create``. BEGIN is the caller's to say."""
+    return sqlite3.connect(
+        f"{sqlite_path(url).absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # BEGIN is ours to say
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        f"busy_timeout = {BUSY_SECONDS * 1000}",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+def postgresql_dialect() -> Dialect:
+    """PostgreSQL as psycopg 3 speaks it."""
+    return make_url("postgresql+psycopg://").get_dialect()()
 
 
-def postgresql_arguments() -> dict[str, Any]:
-    """What every PostgreSQL connection is opened with: nothing may hang for ever."""
-    return {
+def postgresql_arguments(url: str) -> dict[str, Any]:
+    """What psycopg connects with: the URL's own settings, and bounds where it has none, so that nothing hangs."""
+    bounds = {
         "connect_timeout": CONNECT_SECONDS,
-        "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c timezone=UTC",
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 2,
         "tcp_user_timeout": STATEMENT_SECONDS * 1000,
     }
+    _, given = postgresql_dialect().create_connect_args(make_url(url))
+    options = f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c timezone=UTC {given.get('options', '')}"
+    return {**bounds, **given, "options": options.strip()}
 
 
-def reading_engine(url: str, pool_size: int) -> AsyncEngine:
-    """An asynchronous PostgreSQL engine for look-ups, each a transaction of its own."""
-    return create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=CONNECT_SECONDS,
-        isolation_level="AUTOCOMMIT",
-        connect_args=postgresql_arguments(),
-    )
+def writing_engine(url: str, *, create: bool = False) -> Engine:
+    """A synchronous engine whose transactions are durable once committed."""
+    if not is_sqlite(url):
+        return create_engine(url, poolclass=NullPool, connect_args=postgresql_arguments(url))
+    engine = create_engine(url, poolclass=NullPool, creator=lambda: connect_sqlite(url, BUSY_SECONDS, create=create))
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that starts by reading cannot become a writer when another one was first.
+    reads = READS.keys() <= connection.get_execution_options().keys()
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 _REVISION_QUERY: Final = select(text("version_num")).select_from(text("alembic_version"))
@@ -117,27 +128,22 @@ _REVISION_QUERY: Final = select(text("version_num")).select_from(text("alembic_v
 
 def check_revision(connection: Connection) -> None:
     """Raise SchemaMismatch unless the database has the schema of this code."""
-    try:
-        found = connection.execute(_REVISION_QUERY).scalar_one_or_none()
-    except DBAPIError as error:
-        if not isinstance(error.orig, sqlite3.DatabaseError) or "no such table" in str(error.orig):
-            found = None
-            connection.rollback()
-        else:
-            raise
-    compare_revision(found)
-
-
-async def check_revision_async(connection: AsyncConnection) -> None:
-    """The same over an asynchronous connection."""
-    await connection.run_sync(check_revision)
-
-
-def compare_revision(found: str | None) -> None:
-    """Raise SchemaMismatch unless ``found`` is the revision of this code."""
+    found = read_revision(connection)
     if found is None:
         raise SchemaMismatch("the database has no tables of this service: run `issuance init`")
     if found != REVISION:
-        raise SchemaMismatch(
-            f"the database has schema {found} and this program needs {REVISION}: run `issuance migrate`"
-        )
+        raise other_revision(found)
+
+
+def read_revision(connection: Connection) -> str | None:
+    """The Alembic revision of a database, None when it has none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(_REVISION_QUERY).scalar_one_or_none()
+
+
+def other_revision(found: str | None) -> SchemaMismatch:
+    """The refusal of a database that another version of this code made."""
+    return SchemaMismatch(
+        f"the database has schema {found} and this program needs {REVISION}: run the version that made the database"
+    )

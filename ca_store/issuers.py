@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
+from asn1crypto.x509 import Certificate
 from cryptography import x509
-from cryptography.hazmat import asn1
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
 
 from ca_store.changes import record_change
 from ca_store.errors import Conflict, NotFound
@@ -38,22 +38,17 @@ ISSUERS: Final = select(*_COLUMNS).order_by(issuer.c.id)
 HASHES: Final = select(issuer_hash)
 
 
-@asn1.sequence
-class _PublicKeyInfo:
-    algorithm: asn1.TLV
-    public_key: asn1.BitString
-
-
 def issuer_hashes(certificate_der: bytes) -> tuple[IssuerHash, ...]:
     """How CertIDs name the issuer whose CA certificate this is, one entry for each HashAlgorithm.
 
-    The key hash is over the contents of the subjectPublicKey BIT STRING (RFC 6960 §4.1.1), whatever the subject key
+    Both hashes are over octets as the certificate has them, not as another encoder would write them: the subject's DER,
+    and the subjectPublicKey BIT STRING without tag, length and unused bits (RFC 6960 §4.1.1), whatever the subject key
     identifier says. Raises ValueError when ``certificate_der`` is not a certificate.
     """
-    parsed = x509.load_der_x509_certificate(certificate_der)
-    name = parsed.subject.public_bytes()
-    info = parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    key = asn1.decode_der(_PublicKeyInfo, info).public_key.as_bytes()
+    x509.load_der_x509_certificate(certificate_der)  # asn1crypto reads leniently and late
+    body = Certificate.load(certificate_der)["tbs_certificate"]
+    name: bytes = body["subject"].dump()
+    key: bytes = body["subject_public_key_info"]["public_key"].contents[1:]
     return tuple(
         IssuerHash(
             algorithm,
@@ -111,24 +106,13 @@ class IssuerWriter(Transactions):
                     .returning(issuer.c.id)
                 ).scalar_one()
             )
-            connection.execute(
-                insert(issuer_hash),
-                [
-                    {
-                        "issuer_id": identifier,
-                        "algorithm": entry.algorithm.name,
-                        "name_hash": entry.name_hash,
-                        "key_hash": entry.key_hash,
-                    }
-                    for entry in new.hashes
-                ],
-            )
+            _add_hashes(connection, identifier, new.hashes)
             _add_own_certificate(connection, identifier if parent is None else parent, new, now)
             record_change(connection, ChangeKind.ISSUER, identifier)
             return identifier
 
     def issuer(self, label: str) -> Issuer:
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(ISSUERS.where(issuer.c.label == label)).all()
             found = make_issuers(rows, connection.execute(HASHES))
         if not found:
@@ -136,15 +120,31 @@ class IssuerWriter(Transactions):
         return found[0]
 
     def issuer_key(self, identifier: IssuerID) -> str:
-        with self._transaction() as connection:
+        with self._reading() as connection:
             found = connection.execute(select(issuer.c.key_reference).where(issuer.c.id == identifier)).scalar()
         if found is None:
             raise NotFound(f"there is no CA with id {identifier}")
         return str(found)
 
     def issuers(self) -> Sequence[Issuer]:
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return make_issuers(connection.execute(ISSUERS).all(), connection.execute(HASHES))
+
+
+def _add_hashes(connection: Connection, identifier: IssuerID, hashes: Sequence[IssuerHash]) -> None:
+    rows = [
+        {
+            "issuer_id": identifier,
+            "algorithm": entry.algorithm.name,
+            "name_hash": entry.name_hash,
+            "key_hash": entry.key_hash,
+        }
+        for entry in hashes
+    ]
+    try:
+        connection.execute(insert(issuer_hash), rows)
+    except IntegrityError as error:
+        raise Conflict("there is a CA with this name and key already") from error
 
 
 def _add_own_certificate(connection: Connection, parent: IssuerID, new: Issuer, now: int) -> None:

@@ -112,14 +112,16 @@ class KeyStore:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(temporary, encoded)
-            os.link(temporary, path)
-        except FileExistsError:
-            raise Conflict(f"{path} exists already: a key is never overwritten") from None
+            try:
+                write_private(temporary, encoded)
+                os.link(temporary, path)
+            except FileExistsError:
+                raise Conflict(f"{path} exists already: a key is never overwritten") from None
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_folder(path.parent)
         except OSError as error:
             raise KeyUnavailable(f"{path} cannot be written: {error.strerror}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load(self, reference: str, algorithm: SignatureAlgorithm | None = None) -> Signer:
         """A signer for the key under ``reference``.
@@ -172,6 +174,15 @@ def write_private(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    # A certificate must not outlive its key: the file's name, too, is on the disk before anything is signed.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_private(path: Path) -> None:

@@ -8,47 +8,44 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from sqlalchemy import select
-from sqlalchemy.engine import make_url
 
 from ca_store.blocks import ATTEMPTS, INSERT, block_row, draw_block
 from ca_store.changes import decode_payload
-from ca_store.credentials import CREDENTIALS, make_credential, make_crl
-from ca_store.engine import (
-    CHANNEL,
-    STATEMENT_SECONDS,
-    check_revision_async,
-    postgresql_arguments,
-    reading_engine,
-    store_errors,
-)
+from ca_store.connections import Connections, Query
+from ca_store.credentials import credentials_of, crl_of, make_credential, make_crl
+from ca_store.engine import CHANNEL, postgresql_arguments
 from ca_store.errors import Conflict, NotFound, StoreUnavailable
+from ca_store.feed import Feed
 from ca_store.issuers import HASHES, ISSUERS, make_issuers
-from ca_store.queries import crl_of
-from ca_store.schema import credential, pack_serial
-from ca_store.statuses import STATUS, make_status
-from ca_store.types import MAX_SERIAL, CredentialKind, format_serial
+from ca_store.schema import pack_serial
+from ca_store.statuses import STATUS, make_status, never_used
+from ca_store.types import MAX_SERIAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Executable, Row
-
     from ca_store.clock import Clock
-    from ca_store.types import CRL, Change, Credential, Issuer, IssuerID, SerialBlock, Status
+    from ca_store.types import CRL, Change, Credential, CredentialKind, Issuer, IssuerID, SerialBlock, Status
 
 log = logging.getLogger(__name__)
 
 CONFIRM_SECONDS: Final = 0.1
 """How often a round trip on the listening connection confirms that nothing is outstanding."""
 
-RETRY_SECONDS: Final = 0.5
-"""Pause before a lost database is tried again."""
+ROUND_TRIP_SECONDS: Final = 3
+"""A round trip that takes longer means that the connection is lost."""
 
 POOL_SIZE: Final = 4
 """Connections a worker reads through; past it a look-up waits for one."""
 
+_STATUS: Final = Query(STATUS)
+_ISSUERS: Final = Query(ISSUERS)
+_HASHES: Final = Query(HASHES)
+_INSERT_BLOCK: Final = Query(INSERT)
+_PING: Final = Query(select(1))
 
-class PostgreSQLChangeFeed:
+
+class PostgreSQLChangeFeed(Feed):
     """LISTENs on a connection of its own.
 
     Notifications arrive in the order of commits, whatever the order in which transactions began; a sequence number
@@ -56,28 +53,17 @@ class PostgreSQLChangeFeed:
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
-        parsed = make_url(url)
-        self._conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._clock = clock
-        self.confirmed = float("-inf")
+        super().__init__(clock)
+        self._arguments = postgresql_arguments(url)
 
-    async def run(self, deliver: Callable[[Sequence[Change]], None], reset: Callable[[], None]) -> None:
-        while True:
-            try:
-                await self._follow(deliver, reset)
-            except (psycopg.Error, OSError, TimeoutError) as error:
-                log.error("change feed lost: %s", str(error).strip() or type(error).__name__)  # noqa: TRY400 - as above
-            await asyncio.sleep(RETRY_SECONDS)
-
-    async def _follow(self, deliver: Callable[[Sequence[Change]], None], reset: Callable[[], None]) -> None:
-        async with await psycopg.AsyncConnection.connect(
-            self._conninfo, autocommit=True, **postgresql_arguments()
-        ) as connection:
+    async def _follow(self, deliver: Callable[[Sequence[Change]], None], connected: Callable[[], None]) -> None:
+        async with await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments) as connection:
             await connection.execute(f"LISTEN {CHANNEL}")
-            reset()
+            connected()
             while True:
                 started = self._clock.monotonic()
-                async with asyncio.timeout(STATEMENT_SECONDS):
+                # The server sends what was notified before it says that this statement is done.
+                async with asyncio.timeout(ROUND_TRIP_SECONDS):
                     await connection.execute("SELECT 1")
                 await self._drain(connection, deliver, 0)
                 self.confirmed = started
@@ -101,56 +87,41 @@ class PostgreSQLReadStore:
     """``ca_store.contracts.ReadStore`` over PostgreSQL."""
 
     def __init__(self, url: str, clock: Clock) -> None:
-        self._engine = reading_engine(url, POOL_SIZE)
+        self._connections = Connections(postgresql_arguments(url), POOL_SIZE)
         self.feed = PostgreSQLChangeFeed(url, clock)
 
-    async def check(self) -> None:
-        """Raise SchemaMismatch when the database has another schema."""
-        with store_errors():
-            async with self._engine.connect() as connection:
-                await check_revision_async(connection)
-
-    async def _rows(
-        self, query: Executable, parameters: dict[str, Any] | None = None
-    ) -> Sequence[Row[*tuple[Any, ...]]]:
-        with store_errors():
-            async with self._engine.connect() as connection:
-                return (await connection.execute(query, parameters)).all()
-
     async def status(self, issuer: IssuerID, serial: int) -> Status:
-        rows: Sequence[Row[*tuple[Any, ...]]] = ()
-        if 0 < serial <= MAX_SERIAL:
-            rows = await self._rows(STATUS, {"issuer": issuer, "serial": pack_serial(serial)})
+        if not 0 < serial <= MAX_SERIAL:
+            raise never_used(serial)
+        rows = await self._connections.rows(_STATUS, {"issuer": issuer, "serial": pack_serial(serial)})
         if not rows:
-            raise NotFound(f"serial {format_serial(serial)} was never used by this CA")
+            raise never_used(serial)
         return make_status(rows[0])
 
     async def reserve_serials(self, tsa_name: bytes, size: int, now: int) -> SerialBlock:
         for _ in range(ATTEMPTS):
             block = draw_block(size)
             try:
-                with store_errors():
-                    async with self._engine.connect() as connection:
-                        await connection.execute(INSERT, block_row(tsa_name, block, now))
+                await self._connections.rows(_INSERT_BLOCK, block_row(tsa_name, block, now))
             except Conflict:
                 continue
             return block
         raise StoreUnavailable(f"no unused block of serials in {ATTEMPTS} draws")
 
     async def issuers(self) -> Sequence[Issuer]:
-        return make_issuers(await self._rows(ISSUERS), await self._rows(HASHES))
+        return make_issuers(await self._connections.rows(_ISSUERS), await self._connections.rows(_HASHES))
 
     async def credentials(self, kind: CredentialKind) -> Sequence[Credential]:
-        return [make_credential(row) for row in await self._rows(CREDENTIALS.where(credential.c.kind == kind.value))]
+        return [make_credential(row) for row in await self._connections.rows(Query(credentials_of(kind)))]
 
     async def crl(self, label: str) -> CRL:
-        rows = await self._rows(crl_of(label))
+        rows = await self._connections.rows(Query(crl_of(label)))
         if not rows:
             raise NotFound(f"there is no CRL of a CA labelled {label!r}")
         return make_crl(rows[0])
 
     async def ping(self) -> None:
-        await self._rows(select(1))
+        await self._connections.rows(_PING)
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await self._connections.close()

@@ -1,6 +1,6 @@
 """Status rows and their legal moves, as statements within a caller's transaction.
 
-Each move is one conditional UPDATE, so that of two writers at once exactly one finds the row as it expected it.
+Each move locks its row first, so that of two writers at once the second one judges what the first one left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from ca_store.schema import certificate, certificate_status, pack_serial
 from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind, Reason, Status, format_serial
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
 
     from ca_store.types import IssuerID
 
@@ -28,7 +30,7 @@ STATUS: Final = select(*STATUS_COLUMNS).where(_ROW.issuer_id == bindparam("issue
 """The one look-up of the hot path; parameters ``issuer`` and ``serial`` (packed)."""
 
 
-def make_status(row: Row[*tuple[Any, ...]]) -> Status:
+def make_status(row: Sequence[Any]) -> Status:
     """A record from STATUS_COLUMNS."""
     state, reason, revoked_at, changed_at, not_after = row
     if state == CertificateState.REVOKED:
@@ -36,13 +38,20 @@ def make_status(row: Row[*tuple[Any, ...]]) -> Status:
     return Status(CertificateState(state), changed_at, not_after)
 
 
-def read_status(connection: Connection, issuer: IssuerID, serial: int) -> Status:
-    """The status within this transaction. Raises NotFound."""
+def never_used(serial: int) -> NotFound:
+    """The refusal of a serial without a row."""
+    return NotFound(f"serial {format_serial(serial)} was never used by this CA")
+
+
+def lock_status(connection: Connection, issuer: IssuerID, serial: int) -> Status:
+    """The status, which no other transaction can move until this one ends. Raises NotFound."""
+    row = None
     if 0 < serial <= MAX_SERIAL:
-        row = connection.execute(STATUS, {"issuer": issuer, "serial": pack_serial(serial)}).first()
-        if row is not None:
-            return make_status(row)
-    raise NotFound(f"serial {format_serial(serial)} was never used by this CA")
+        parameters = {"issuer": issuer, "serial": pack_serial(serial)}
+        row = connection.execute(STATUS.with_for_update(), parameters).first()
+    if row is None:
+        raise never_used(serial)
+    return make_status(row)
 
 
 def reserve_row(connection: Connection, issuer: IssuerID, serial: int, profile: str, not_after: int, now: int) -> None:
@@ -76,15 +85,15 @@ def make_good(
     now: int,
 ) -> None:
     """Move reserved → good and keep the certificate. Raises IllegalMove, NotFound."""
+    state = lock_status(connection, issuer, serial).state
+    if state is not CertificateState.RESERVED:
+        raise IllegalMove(f"serial {format_serial(serial)} is {state.name.lower()}, so it cannot become good")
     key = {"issuer_id": issuer, "serial": pack_serial(serial)}
-    moved = connection.execute(
+    connection.execute(
         update(certificate_status)
-        .filter_by(**key, state=CertificateState.RESERVED)
+        .filter_by(**key)
         .values(state=CertificateState.GOOD, changed_at=now, not_after=not_after)
     )
-    if moved.rowcount != 1:
-        state = read_status(connection, issuer, serial).state
-        raise IllegalMove(f"serial {format_serial(serial)} is {state.name.lower()}, so it cannot become good")
     connection.execute(update(certificate).filter_by(**key).values(der=der, subject=subject, not_before=not_before))
     record_change(connection, ChangeKind.STATUS, issuer, serial)
 
@@ -95,18 +104,12 @@ def make_revoked(
     """Move any state → revoked, or correct reason and time of a revocation. Raises NotFound, IllegalMove."""
     if reason is Reason.removeFromCRL:
         raise IllegalMove("removeFromCRL is not a revocation: a revoked certificate stays revoked")
-    if not 0 < serial <= MAX_SERIAL:
-        raise NotFound(f"serial {serial:x} was never used by this CA")
-    key = {"issuer_id": issuer, "serial": pack_serial(serial)}
-    locked = connection.execute(select(*STATUS_COLUMNS).filter_by(**key).with_for_update()).first()
-    if locked is None:
-        raise NotFound(f"serial {format_serial(serial)} was never used by this CA")
-    before = make_status(locked)
+    before = lock_status(connection, issuer, serial)
     if (before.revoked_at, before.reason) == (revoked_at, reason):
         return before
     connection.execute(
         update(certificate_status)
-        .filter_by(**key)
+        .filter_by(issuer_id=issuer, serial=pack_serial(serial))
         .values(state=CertificateState.REVOKED, reason=reason, revoked_at=revoked_at, changed_at=now)
     )
     record_change(connection, ChangeKind.STATUS, issuer, serial)
