@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import ocsp as x509_ocsp
 from cryptography.x509.oid import NameOID
 
 from issuance.cli import main as issuance_main
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 TIMEOUT: Final = 60
 OCSP_REQUEST: Final = "application/ocsp-request"
 TIMESTAMP_QUERY: Final = "application/timestamp-query"
+SHA1: Final = hashes.SHA1()  # noqa: S303 - names an issuer in a CertID and protects nothing
+SHA256: Final = hashes.SHA256()
 SUB_CAS: Final = ("server-rsa", "server-ecc", "client", "code-signing", "timestamp")
 
 _SUBJECT: Final = (
@@ -90,6 +93,25 @@ def certificate(home: Path, label: str) -> Path:
 
 def load(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def ocsp_request(
+    leaf: Path,
+    issuer: Path,
+    *,
+    serial: int | None = None,
+    nonce: bytes | None = None,
+    digest: hashes.HashAlgorithm = SHA1,
+) -> bytes:
+    """An OCSPRequest about ``leaf``, or about another serial of its issuer."""
+    builder = x509_ocsp.OCSPRequestBuilder()
+    about = builder.add_certificate(load(leaf), load(issuer), digest)
+    if serial is not None:
+        asked = about.build()
+        about = builder.add_certificate_by_hash(asked.issuer_name_hash, asked.issuer_key_hash, serial, digest)
+    if nonce is not None:
+        about = about.add_extension(x509.OCSPNonce(nonce), critical=False)
+    return about.build().public_bytes(Encoding.DER)
 
 
 def issuance(home: Path, *arguments: str | Path) -> str:
