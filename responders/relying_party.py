@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from typing import TYPE_CHECKING, Final
 
@@ -57,8 +58,12 @@ async def _exchange(url: URL, body: bytes | None, content_type: str | None) -> b
             return await response.content.read(_MOST)
     except TimeoutError:
         raise ToolError(f"{url} did not answer within {_TIMEOUT_SECONDS:g} s") from None
+    except aiohttp.ClientConnectorError as error:
+        # A failed look-up of a name has a negative number of its own.
+        number = error.os_error.errno or 0
+        raise ToolError(f"{url} cannot be reached: {os.strerror(number) if number > 0 else error.strerror}") from None
     except aiohttp.ClientError as error:
-        raise ToolError(f"{url} cannot be reached: {error}") from None
+        raise ToolError(f"{url} did not answer properly: {error}") from None
 
 
 def load_certificates(path: Path) -> list[x509.Certificate]:

@@ -1,0 +1,138 @@
+"""``responders status`` and ``timestamp`` against a running server, and against what they must not believe."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from running_server import free_port
+
+from responders.relying_party import system_anchors
+
+if TYPE_CHECKING:
+    from running_server import Server
+
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def responders(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "responders", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_good_certificate_is_good_at_the_responder_it_names(server: Server) -> None:
+    certificate = server.home / "certs" / "demo-good.pem"
+    done = responders("status", certificate, "--home", server.home, "--url", f"{server.url}/ocsp")
+    assert done.stdout.startswith(f"{certificate}: good\n")
+    assert "warning" not in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_revoked_certificate_is_status_1_with_time_and_reason(server: Server) -> None:
+    done = responders(
+        *("status", server.home / "certs" / "demo-revoked.pem", "--home", server.home),
+        *("--url", f"{server.url}/ocsp", "--issuer", server.home / "certs" / "server-rsa.pem"),
+    )
+    assert done.returncode == 1
+    assert "demo-revoked.pem: revoked\n" in done.stdout
+    assert "reason        keyCompromise\n" in done.stdout
+
+
+def test_an_issuer_of_another_key_is_refused(server: Server) -> None:
+    """The CertID then names a certificate that does not exist."""
+    done = responders(
+        *("status", server.home / "certs" / "demo-good.pem", "--home", server.home),
+        *("--url", f"{server.url}/ocsp", "--issuer", server.home / "certs" / "client.pem"),
+    )
+    assert done.returncode == 1
+    assert done.stderr == "responders status: not verified: the responder refused to answer: unauthorized\n"
+
+
+def test_without_the_home_there_is_no_one_to_trust(server: Server, tmp_path: Path) -> None:
+    done = responders(
+        *("status", server.home / "certs" / "demo-good.pem", "--home", tmp_path),
+        *("--url", f"{server.url}/ocsp", "--issuer", server.home / "certs" / "server-rsa.pem"),
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("responders status: not trusted: ")
+
+
+@pytest.mark.parametrize("unit", ["", "/p256"])
+def test_a_file_gets_a_token_that_openssl_verifies(server: Server, tmp_path: Path, unit: str) -> None:
+    file, out = tmp_path / "file", tmp_path / "file.tsr"
+    file.write_bytes(b"some octets")
+    out.write_bytes(b"is replaced")
+    done = responders(
+        *("timestamp", file, "--home", server.home, "--url", f"{server.url}/tsa{unit}", "--out", out),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "accuracy      2 s\n" in done.stdout
+    certificates = server.home / "certs"
+    checked = subprocess.run(
+        [
+            *("openssl", "ts", "-verify", "-data", str(file), "-in", str(out)),
+            *("-CAfile", str(certificates / "root.pem"), "-untrusted", str(certificates / "timestamp.pem")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_token_of_strangers_is_not_trusted(server: Server, tmp_path: Path) -> None:
+    file, out = tmp_path / "file", tmp_path / "file.tsr"
+    file.write_bytes(b"some octets")
+    done = responders("timestamp", file, "--home", tmp_path, "--url", f"{server.url}/tsa", "--out", out)
+    assert done.returncode == 1
+    assert done.stderr.startswith("responders timestamp: not verified: ")
+    assert not out.exists()
+
+
+def test_an_answer_that_is_no_time_stamp_is_one_sentence(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    done = responders("timestamp", file, "--home", server.home, "--url", f"{server.url}/ocsp")
+    assert done.returncode == 1
+    assert done.stderr.startswith("responders timestamp: not verified: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "sentence"),
+    [
+        ("http://127.0.0.1:{port}/tsa", 1, "http://127.0.0.1:{port}/tsa cannot be reached: Connection refused"),
+        ("{server}/nothing", 1, "{server}/nothing answered HTTP 404 Not Found"),
+        ("ftp://127.0.0.1/", 2, "'ftp://127.0.0.1/' is not an HTTP URL"),
+        ("nonsense", 2, "'nonsense' is not an HTTP URL"),
+    ],
+)
+def test_a_url_that_does_not_answer_is_one_sentence(
+    server: Server, tmp_path: Path, url: str, status: int, sentence: str
+) -> None:
+    names = {"port": free_port(), "server": server.url}
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    done = responders("timestamp", file, "--home", server.home, "--url", url.format(**names))
+    assert (done.returncode, done.stderr) == (status, f"responders timestamp: {sentence.format(**names)}\n")
+
+
+def test_what_is_no_certificate_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "file.pem"
+    file.write_text("hello")
+    done = responders("status", file)
+    assert (done.returncode, done.stderr) == (2, f"responders status: {file} is not a certificate in PEM or DER\n")
+
+
+def test_the_operating_systems_anchors_are_found() -> None:
+    there = BUNDLE.read_text().count("-----BEGIN CERTIFICATE-----") if BUNDLE.exists() else 0
+    assert len(system_anchors()) >= there / 2
