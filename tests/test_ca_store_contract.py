@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-import sqlalchemy
-from postgres_server import postgres_folder, postgres_server
-from store_world import make_certificate, make_issuer, prepared_url
+from store_world import LATER, NOW, issue, make_issuer
 
-from ca_store.clock import SystemClock
-from ca_store.database import SchemaMismatch, migrate, open_issuance_store, open_read_store
 from ca_store.errors import Conflict, IllegalMove, NotFound, StoreUnavailable
 from ca_store.types import (
     CRL,
     MAX_SERIAL,
     CertificateState,
-    Change,
-    ChangeKind,
     Credential,
     CredentialKind,
     Institution,
@@ -32,107 +22,9 @@ from ca_store.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
-    from pathlib import Path
-
     from ca_store.contracts import IssuanceStore, ReadStore
 
-NOW = 1_800_000_000
-LATER = NOW + 86_400
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    if postgres_folder() is None:
-        pytest.skip("postgres is not installed")
-    with postgres_server() as url:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE migrated")
-        prepared_url(database(url, "migrated"))
-        yield url
-
-
-def database(server: str, name: str) -> str:
-    """The SQLAlchemy URL of one database of the server."""
-    return server.replace("postgresql://", "postgresql+psycopg://").rpartition("/")[0] + f"/{name}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty, migrated database of each dialect."""
-    if request.param == "sqlite":
-        return prepared_url(f"sqlite:///{tmp_path}/ca.db")
-    server: str = request.getfixturevalue("postgres_url")
-    name = f"t{secrets.token_hex(8)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated')
-    return database(server, name)
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[IssuanceStore]:
-    opened = open_issuance_store(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-async def reader(url: str) -> AsyncIterator[ReadStore]:
-    opened = await open_read_store(url, SystemClock())
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def root(store: IssuanceStore) -> IssuerID:
-    return store.add_issuer(make_issuer("root"), "file:keys/root.key", NOW)
-
-
-@dataclass
-class Heard:
-    """What a feed delivered."""
-
-    changes: list[Change] = field(default_factory=list)
-    resets: int = 0
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def deliver(self, changes: Sequence[Change]) -> None:
-        self.changes += changes
-        self.arrived.set()
-
-    def reset(self) -> None:
-        self.resets += 1
-        self.arrived.set()
-
-    async def until(self, count: int) -> None:
-        async with asyncio.timeout(20):
-            while len(self.changes) < count:
-                self.arrived.clear()
-                await self.arrived.wait()
-
-    async def until_reset(self, count: int) -> None:
-        async with asyncio.timeout(20):
-            while self.resets < count:
-                self.arrived.clear()
-                await self.arrived.wait()
-
-
-@asynccontextmanager
-async def following(reader: ReadStore) -> AsyncIterator[Heard]:
-    heard = Heard()
-    task = asyncio.create_task(reader.feed.run(heard.deliver, heard.reset))
-    try:
-        await heard.until_reset(1)
-        yield heard
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-def issue(store: IssuanceStore, issuer: IssuerID, serial: int, profile: str = "server") -> None:
-    store.reserve(issuer, serial, profile, LATER, NOW)
-    store.record(issuer, serial, b"certificate", f"CN={serial}", NOW, LATER, NOW + 1)
+pytest_plugins = ("store_fixtures",)
 
 
 async def test_status_follows_the_legal_moves(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
@@ -186,6 +78,8 @@ async def test_serials_that_cannot_exist(store: IssuanceStore, reader: ReadStore
         store.revoke(root, serial, Reason.superseded, NOW, NOW)
     with pytest.raises(NotFound):
         store.certificate(root, serial)
+    with pytest.raises(NotFound):
+        store.record(root, serial, b"der", "CN=a", NOW, LATER, NOW)
     with pytest.raises(ValueError, match="20 octets"):
         store.reserve(root, serial, "server", LATER, NOW)
 
@@ -218,6 +112,8 @@ async def test_issuers_and_their_own_rows(store: IssuanceStore, reader: ReadStor
             call()
     with pytest.raises(Conflict, match="labelled 'sub'"):
         store.add_issuer(make_issuer("sub"), "file:keys/x.key", NOW)
+    with pytest.raises(Conflict, match="this name and key"):
+        store.add_issuer(replace(make_issuer("sub"), label="sub again"), "file:keys/x.key", NOW)
     with pytest.raises(NotFound):
         store.add_issuer(make_issuer("lost", parent=IssuerID(99)), "file:keys/x.key", NOW)
     assert len(store.issuers()) == 2
@@ -235,6 +131,8 @@ def test_pages_of_certificates(store: IssuanceStore, root: IssuerID) -> None:
     assert [certificate.serial for certificate in rest] == sorted([300, 1 << 130, own])
     assert [c.serial for c in store.certificates(state=CertificateState.REVOKED)] == [2]
     assert [c.serial for c in store.certificates(profile="client")] == [77]
+    assert len(store.certificates(after=(root, -1))) == len(store.certificates(issuer=root)) == 5
+    assert store.certificates(after=(root, MAX_SERIAL + 1)) == []
     assert first[1].subject == "CN=77"
     assert first[1].der == b"certificate"
     assert first[1].issuer_label == "root"
@@ -275,7 +173,7 @@ async def test_credentials(store: IssuanceStore, reader: ReadStore, root: Issuer
     assert (found.name, found.serial, found.key_reference) == ("root", 5, "file:keys/ocsp.key")
     assert store.credentials() == store.credentials(CredentialKind.OCSP) == [found]
     assert await reader.credentials(CredentialKind.TSA) == []
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="serial 5 has been a credential already"):
         store.add_credential(new, NOW)
     store.retire_credential(identifier, NOW)
     assert await reader.credentials(CredentialKind.OCSP) == []
@@ -307,106 +205,16 @@ async def test_blocks_of_serials(reader: ReadStore) -> None:
     assert all(len(block.prefix) == 9 and 0x40 <= block.prefix[0] <= 0x7F and block.size == 1000 for block in blocks)
 
 
-async def test_the_feed_delivers_what_was_committed_in_order(
-    store: IssuanceStore, reader: ReadStore, root: IssuerID
-) -> None:
-    async with following(reader) as heard:
-        for serial in range(1, 40):
-            issue(store, root, serial)
-        store.revoke(root, 3, Reason.superseded, NOW, NOW)
-        store.add_crl(CRL(root, 1, NOW, LATER, b"crl"))
-        await heard.until(41)
-        assert heard.changes[:39] == [Change(ChangeKind.STATUS, root, serial) for serial in range(1, 40)]
-        assert heard.changes[39:] == [Change(ChangeKind.STATUS, root, 3), Change(ChangeKind.CRL, root)]
-        assert heard.resets == 1
+async def test_a_block_that_was_drawn_before_is_drawn_again(reader: ReadStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row decides, not the odds: what a poor source of randomness repeats is refused."""
+    drawn = iter([b"a" * 9, b"a" * 9, b"b" * 9, b"b" * 9, b"b" * 9, b"b" * 9])
+    monkeypatch.setattr("ca_store.blocks.secrets.token_bytes", lambda _: next(drawn))
+    first = await reader.reserve_serials(b"name", 10, NOW)
+    second = await reader.reserve_serials(b"name", 10, NOW)
+    assert (first.prefix, second.prefix) == (b"a" * 9, b"b" * 9)
+    with pytest.raises(StoreUnavailable, match="no unused block"):
+        await reader.reserve_serials(b"name", 10, NOW)
 
 
-async def test_the_feed_confirms_itself(reader: ReadStore) -> None:
-    async with following(reader):
-        before = reader.feed.confirmed
-        async with asyncio.timeout(20):
-            while reader.feed.confirmed <= before:
-                await asyncio.sleep(0.01)
-
-
-async def test_what_was_rolled_back_is_never_delivered(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
-    issue(store, root, 1)
-    async with following(reader) as heard:
-        with pytest.raises(IllegalMove):
-            store.record(root, 1, b"again", "CN=1", NOW, LATER, NOW)
-        with pytest.raises(Conflict):
-            store.add_issuer(make_issuer("root"), "file:keys/x.key", NOW)
-        issue(store, root, 2)
-        await heard.until(1)
-        assert heard.changes == [Change(ChangeKind.STATUS, root, 2)]
-
-
-async def test_a_late_committer_is_delivered(url: str, store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
-    """A transaction that began first and commits last, which a poll by sequence number would skip for ever."""
-    if url.startswith("sqlite"):
-        return  # one writer at a time: transactions cannot overlap
-    async with following(reader) as heard:
-        early = sqlalchemy.create_engine(url)
-        with early.connect() as connection:
-            connection.execute(sqlalchemy.text("SELECT pg_notify('ca_store_change', 'status:1:aa')"))
-            issue(store, root, 1)
-            await heard.until(1)
-            connection.commit()
-        await heard.until(2)
-        early.dispose()
-        assert [change.serial for change in heard.changes] == [1, 0xAA]
-
-
-async def test_a_lost_connection_resets_the_reader(
-    url: str, store: IssuanceStore, reader: ReadStore, root: IssuerID
-) -> None:
-    if url.startswith("sqlite"):
-        return  # a file has no connection to lose
-    async with following(reader) as heard:
-        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
-            admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE query = 'SELECT 1' AND pid <> pg_backend_pid()"
-            )
-        await heard.until_reset(2)
-        issue(store, root, 1)
-        await heard.until(1)
-        assert (await reader.status(root, 1)).state is CertificateState.GOOD
-
-
-async def test_a_database_of_another_schema_is_refused(url: str) -> None:
-    engine = sqlalchemy.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
-    engine.dispose()
-    with pytest.raises(SchemaMismatch, match="schema 9999 .* needs 0001"):
-        open_issuance_store(url)
-    with pytest.raises(SchemaMismatch, match="schema 9999 .* needs 0001"):
-        await open_read_store(url, SystemClock())
-
-
-async def test_files_that_are_no_database(tmp_path: Path) -> None:
-    missing = f"sqlite:///{tmp_path}/missing.db"
-    with pytest.raises(SchemaMismatch, match="does not exist"):
-        open_issuance_store(missing)
-    assert not (tmp_path / "missing.db").exists()
-    (tmp_path / "text.db").write_text("not a database " * 100)
-    for call in (open_issuance_store, migrate):
-        with pytest.raises(StoreUnavailable, match="not a database"):
-            call(f"sqlite:///{tmp_path}/text.db")
-    with pytest.raises(StoreUnavailable, match="not a database"):
-        await open_read_store(f"sqlite:///{tmp_path}/text.db", SystemClock())
-    (tmp_path / "empty.db").touch()
-    with pytest.raises(SchemaMismatch, match="no tables"):
-        open_issuance_store(f"sqlite:///{tmp_path}/empty.db")
-
-
-async def test_an_unreachable_server_is_unavailable_not_unknown() -> None:
-    with pytest.raises(StoreUnavailable):
-        open_issuance_store("postgresql+psycopg://ca@127.0.0.1:1/none")
-    with pytest.raises(StoreUnavailable):
-        await open_read_store("postgresql+psycopg://ca@127.0.0.1:1/none", SystemClock())
-
-
-def test_a_certificate_of_the_world_parses() -> None:
-    assert make_certificate("root").serial_number == make_issuer("root").serial
+async def test_the_online_server_can_be_asked_for_a_sign_of_life(reader: ReadStore) -> None:
+    await reader.ping()
