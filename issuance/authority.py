@@ -15,7 +15,7 @@ from issuance.certificate import Contents, assemble, encode_name
 from issuance.crl import is_due, sign_crl
 from issuance.csr import check_key
 from issuance.errors import SetupRefused
-from issuance.issuer import key_type_of, new_serial, prepare
+from issuance.issuer import key_type_of, new_serial, prepare, purpose_of
 from issuance.naming import check_country, check_label, check_text
 from issuance.period import format_time
 from issuance.profile import BACKDATE, CODE_SIGNING, PURPOSES, ROOT, SUB_CA
@@ -114,6 +114,8 @@ def own_key(core: Core, reference: str, key_type: KeyType) -> Signer:
 
 def _establish(core: Core, plan: Plan, purpose: Purpose) -> Issuer:
     parent = None if plan.parent is None else core.store.issuer(plan.parent)
+    if parent is not None:
+        _check_parent(core, purpose, parent)
     signer = own_key(core, plan.key_reference, plan.key_type)
     if parent is None:
         contents = _root_contents(core, plan, signer)
@@ -133,6 +135,19 @@ def _establish(core: Core, plan: Plan, purpose: Purpose) -> Issuer:
     )
     core.store.add_issuer(issuer, plan.key_reference, core.now())
     return core.store.issuer(plan.label)
+
+
+def _check_parent(core: Core, purpose: Purpose, parent: Issuer) -> None:
+    """Refuse before a key is made what could not be of use."""
+    if SUB_CA.name not in purpose_of(parent).profiles:
+        raise SetupRefused(f"the CA {parent.label} does not issue CA certificates: name a root as the parent")
+    if purpose.answered_after_expiry is not None:
+        needed = purpose.answered_after_expiry.end(CODE_SIGNING.validity.last_second(core.now()))
+        if parent.not_after < needed:
+            raise SetupRefused(
+                f"a {purpose.name} CA has to answer ten years after its certificates, until {format_time(needed)},"
+                f" but {parent.label} ends at {format_time(parent.not_after)}"
+            )
 
 
 def _root_contents(core: Core, plan: Plan, signer: Signer) -> Contents:
@@ -165,13 +180,4 @@ def _sub_ca_contents(core: Core, plan: Plan, purpose: Purpose, parent: Issuer, s
         }
     )
     profile = replace(SUB_CA, extended_key_usage=purpose.extended_key_usage, policies=purpose.policies)
-    contents = prepare(core, parent, profile, subject=subject, public_key=signer.public_key).contents
-    if purpose.answered_after_expiry is not None:
-        first_end = CODE_SIGNING.validity.last_second(contents.not_before)
-        needed = purpose.answered_after_expiry.end(first_end)
-        if contents.not_after < needed:
-            raise SetupRefused(
-                f"a {purpose.name} CA has to answer ten years after its certificates, until {format_time(needed)},"
-                f" but {parent.label} ends at {format_time(parent.not_after)}"
-            )
-    return contents
+    return prepare(core, parent, profile, subject=subject, public_key=signer.public_key).contents

@@ -43,7 +43,7 @@ passphrase_file = {passphrase_file}
 
 [issuance]
 base_url = {base_url}
-client_policy = {client_policy}   # ITU-T's example arc: replace it with an OID of your own
+client_policy = {client_policy}   # RFC 5612's number for examples: replace it with an OID of your own
 
 [server]
 listen = "127.0.0.1:8080"

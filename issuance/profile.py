@@ -24,7 +24,7 @@ SERVER_POLICY: Final = "2.23.140.1.2.2"  # organization-validated (BR §7.1.6.1)
 CODE_SIGNING_POLICY: Final = "2.23.140.1.4.1"  # CSBR §7.1.6.1
 TIMESTAMP_POLICY: Final = "2.23.140.1.4.2"  # CSBR §7.1.6.1
 SMIME_POLICY: Final = "2.23.140.1.5.1.2"  # mailbox-validated, multipurpose (SBR §7.1.6.1)
-CLIENT_POLICY: Final = "2.999.5280.1"  # ITU-T's example arc, until the configuration names another
+CLIENT_POLICY: Final = "1.3.6.1.4.1.32473.1.1"  # RFC 5612's number for examples; the configuration names the real one
 
 _SUBSCRIBER_REASONS: Final = frozenset(
     {
@@ -159,7 +159,7 @@ CLIENT: Final = Profile(
 )
 SMIME: Final = Profile(
     name="smime",
-    validity=Period(days=825),  # SBR §6.3.2
+    validity=Period(days=824),  # SBR §6.3.2: never more than 825
     keys=KeyRule(rsa_bits=2048),
     key_usage=_DIGITAL_SIGNATURE,
     rsa_key_usage=frozenset({"key_encipherment"}),

@@ -1,0 +1,186 @@
+"""Making a home: complete or not a home at all, whatever interrupts it."""
+
+from __future__ import annotations
+
+import fcntl
+import stat
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from fakes import DAY, ManualClock
+from issuance_world import add_ca, issuance, killed_at, listed, make_csr, read_certificate, refused, small_core
+
+from ca_store.database import open_issuance_store
+from ca_store.home import Home
+from ca_store.types import CertificateState
+from issuance.errors import SetupRefused
+from issuance.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CERTIFICATES = {
+    "root",
+    "server-rsa",
+    "server-ecc",
+    "client",
+    "code-signing",
+    "timestamp",
+    "tsa",
+    "tsa-p256",
+    "demo-good",
+    "demo-revoked",
+    "demo-code-signer",
+}
+
+
+def check_demo_home(home: Path) -> None:
+    """Everything that a demo home promises."""
+    assert {file.name for file in (home / "certs").iterdir()} >= {f"{name}.pem" for name in CERTIFICATES}
+    assert not (home / ".init").exists()
+    opened = Home.open(home)
+    keys = opened.keys()
+    with closing(open_issuance_store(opened.database_url)) as store:
+        issuers = {issuer.label: issuer for issuer in store.issuers()}
+        assert set(issuers) == {"root", "server-rsa", "server-ecc", "client", "code-signing", "timestamp"}
+        for label, issuer in issuers.items():
+            assert store.latest_crl(issuer.id).number >= 1
+            assert read_certificate(home / "certs" / f"{label}.pem").serial_number == issuer.serial
+            assert keys.load(store.issuer_key(issuer.id)).public_key in issuer.certificate
+        speaking = {(credential.kind.value, credential.name) for credential in store.credentials()}
+        assert speaking == {("ocsp", label) for label in issuers} | {("tsa", "rsa"), ("tsa", "p256")}
+        for name, label, state in (
+            ("demo-good", "server-rsa", CertificateState.GOOD),
+            ("demo-revoked", "server-rsa", CertificateState.REVOKED),
+            ("demo-code-signer", "code-signing", CertificateState.GOOD),
+            ("tsa", "timestamp", CertificateState.GOOD),
+        ):
+            serial = read_certificate(home / "certs" / f"{name}.pem").serial_number
+            assert store.certificate(issuers[label].id, serial).status.state is state
+    plain = load_pem_private_key((home / "keys" / "demo-code-signer.key").read_bytes(), None)
+    assert isinstance(plain, rsa.RSAPrivateKey)
+    assert plain.public_key() == read_certificate(home / "certs" / "demo-code-signer.pem").public_key()
+
+
+def test_the_demo_home_has_what_it_promises(demo_home: Path) -> None:
+    check_demo_home(demo_home)
+    for file in (demo_home / "keys").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        encrypted = b"ENCRYPTED PRIVATE KEY" in file.read_bytes()
+        assert encrypted is (file.name not in ("passphrase", "demo-code-signer.key"))
+    assert stat.S_IMODE((demo_home / "keys").stat().st_mode) == 0o700
+    document = Home.open(demo_home).document
+    assert document["tsa"]["default_unit"] == "rsa"
+    assert document["tsa"]["units"] == {
+        "rsa": {"policy": "2.999.3161.1", "accuracy_seconds": 2},
+        "p256": {"policy": "2.999.3161.2", "accuracy_seconds": 2},
+    }
+
+
+def test_an_init_killed_again_and_again_is_completed_by_the_next(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    command = ("init", "--demo", "--base-url", "http://pki.example.ac.jp")
+    for function, call in (
+        ("ca_store.database:SQLIssuanceStore.add_institution", 1),
+        ("issuance.authority:sign_crl", 1),  # a CA without CRL and delegate
+        ("issuance.authority:assemble", 2),  # a key and a reserved serial without a CA
+        ("ca_store.database:SQLIssuanceStore.add_credential", 2),  # a certified delegate that no one knows
+        ("issuance.demo:revoke", 1),  # a certificate that was to be revoked
+        ("issuance.home:replace_file", 1),  # all but the configuration
+    ):
+        killed_at(function, call, *command, home=home)
+        assert not (home / "responders.toml").exists()
+    assert "is not a home" in refused("ca", "list", home=home)
+    assert "had other options" in refused("init", "--demo", home=home)
+    assert issuance(*command, home=home).stdout == ""
+    check_demo_home(home)
+    assert "is a home already" in refused(*command, home=home)
+    check_demo_home(home)
+
+
+def test_two_inits_do_not_share_a_folder(tmp_path: Path) -> None:
+    with (tmp_path / ".init").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another init is at work" in refused("init", home=tmp_path)
+    issuance("init", home=tmp_path)
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    assert "is not empty" in refused("init", "--demo", home=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--database", "mysql://localhost/ca"), "mysql is not supported"),
+        (("--database", "ca.db"), "not a database URL"),
+        (("--base-url", "https://pki.example.ac.jp"), "base_url must be an http:// URL"),
+        (("--base-url", "http://pki.example.ac.jp/"), "without a slash at its end"),
+        (("--base-url", "pki.example.ac.jp"), "base_url must be an http:// URL"),
+    ],
+)
+def test_wrong_urls_make_no_folder(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused("init", *arguments, home=tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ({"base_ur1": "http://a.jp"}, "base_ur1 is not a setting"),
+        ({"base_url": 8080}, "base_url must be"),
+        ({"client_policy": "anything"}, "client_policy must be an object identifier"),
+        ({"client_policy": 1}, "client_policy must be an object identifier"),
+        ("http://a.jp", "must be a table"),
+    ],
+)
+def test_wrong_settings_are_named(section: object, sentence: str) -> None:
+    with pytest.raises(SetupRefused, match=sentence):
+        read_settings({"issuance": section})
+    assert read_settings({}) == Settings()
+
+
+def test_a_ca_that_could_not_be_of_use_leaves_no_key(tmp_path: Path) -> None:
+    core = small_core(tmp_path, ManualClock())
+    with closing(core.store):
+        add_ca(core, "root", "root")
+        add_ca(core, "ecc", "server", "root")
+        with pytest.raises(SetupRefused, match="name a root as the parent"):
+            add_ca(core, "below", "server", "ecc")
+        core.clock.advance(14 * 365 * DAY)  # type: ignore[attr-defined]  # the test's own clock
+        with pytest.raises(SetupRefused, match="has to answer ten years after its certificates, until 2052"):
+            add_ca(core, "signing", "code-signing", "root")
+        assert not {"below.key", "signing.key"} & {file.name for file in (tmp_path / "keys").iterdir()}
+
+
+def test_a_home_of_ones_own_from_nothing(tmp_path: Path) -> None:
+    """Without --demo: what an operator types to get to a first certificate."""
+    home = tmp_path / "home"
+    issuance("init", "--base-url", "http://pki.other.ac.jp", home=home)
+    root = ("ca", "create", "root", "--purpose", "root", "--key", "p384", "--common-name", "Other Root")
+    issuance(*root, "--organization", "Other College", "--country", "JP", home=home)
+    issuance(
+        *("ca", "create", "servers", "--purpose", "server", "--parent", "root", "--key", "p384"),
+        *("--common-name", "Other Servers"),
+        home=home,
+    )
+    assert "there is a CA labelled root already" in refused(*root, "--organization", "X", "--country", "JP", home=home)
+    issuance(
+        *("institution", "add", "Other College", "--country", "JP", "--locality", "Kyoto", "--domain", "other.ac.jp"),
+        home=home,
+    )
+    (tmp_path / "a.csr").write_bytes(make_csr("p384", common_name="www.other.ac.jp"))
+    issue = ("cert", "issue", "--ca", "servers", "--profile", "server", "--csr", tmp_path / "a.csr")
+    serial = issuance(*issue, "--out", tmp_path / "a.pem", home=home).stdout
+    certificate = read_certificate(tmp_path / "a.pem")
+    assert serial == f"{certificate.serial_number:x}\n"
+    certificate.verify_directly_issued_by(read_certificate(home / "certs" / "servers.pem"))
+    assert [row["label"] for row in listed("ca", "list", home=home)] == ["root", "servers"]
+    assert listed("institution", "list", home=home) == [
+        {"name": "Other College", "country": "JP", "state": None, "locality": "Kyoto", "domains": ["other.ac.jp"]}
+    ]
