@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def _read_arriving(request: BaseRequest, most: int, seconds: float) -> byt
 
 def _continue(request: BaseRequest) -> None:
     """Answer ``Expect: 100-continue`` (RFC 9110 §10.1.1), which ``web.Server`` leaves to its handler."""
-    expectation = request.headers.get("Expect")
+    expectation = request.headers.get(hdrs.EXPECT)
     if expectation is None or request.version < HttpVersion11:
         return
     if expectation.lower() != "100-continue":

@@ -6,6 +6,8 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import hdrs
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,10 +19,10 @@ def not_modified(headers: Mapping[str, str], etag: str, last_modified: int) -> b
 
     If-None-Match is compared weakly and decides alone when it is there; ``last_modified`` is POSIX seconds.
     """
-    tags = headers.get("If-None-Match")
+    tags = headers.get(hdrs.IF_NONE_MATCH)
     if tags is not None:
         return tags.strip() == "*" or etag in _ENTITY_TAG.findall(tags)
-    since = headers.get("If-Modified-Since")
+    since = headers.get(hdrs.IF_MODIFIED_SINCE)
     if since is None:
         return False
     try:

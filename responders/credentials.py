@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -41,11 +42,13 @@ class Roster:
     """POSIX seconds at which the next credential of a unit becomes active."""
     delegate_rows: frozenset[tuple[IssuerID, int]]
     """(issuer, serial) of every delegate's own certificate."""
+    unit_rows: frozenset[tuple[IssuerID, int]]
+    """(issuer, serial) of every certificate on the units' paths."""
 
-    @property
-    def unit_rows(self) -> frozenset[tuple[IssuerID, int]]:
-        """(issuer, serial) of every certificate on the units' paths."""
-        return frozenset((row.issuer, row.serial) for unit in self.units.values() for row in unit.rows)
+    def keep_units(self, before: Roster) -> Roster:
+        """With the units of ``before`` that this one lacks."""
+        units = {**before.units, **self.units}
+        return dataclasses.replace(self, units=units, unit_rows=_rows(units))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class CredentialLoader:
             units=units,
             changes_at=min(upcoming, default=None),
             delegate_rows=frozenset((each.issuer, each.serial) for each in records.delegates),
+            unit_rows=_rows(units),
         )
 
     def _load_delegates(
@@ -148,6 +152,10 @@ class CredentialLoader:
                 else:
                     yield name, self._units[credential.id]
                     break
+
+
+def _rows(units: Mapping[str, Unit]) -> frozenset[tuple[IssuerID, int]]:
+    return frozenset((row.issuer, row.serial) for unit in units.values() for row in unit.rows)
 
 
 def _chain(issuers: Mapping[IssuerID, Issuer], first: IssuerID) -> Iterator[Issuer]:

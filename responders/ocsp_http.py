@@ -76,7 +76,11 @@ def decode_path(remainder: str) -> bytes:
     Leading slashes are the joint between a URL and what a client appended to it; those further in are base64.
     Raises ValueError; nothing is skipped or repaired that could turn into another request.
     """
-    encoded = unquote_to_bytes(remainder.lstrip("/")).translate(_ALPHABET).rstrip(b"=")
+    path = remainder.lstrip("/")
+    if "%" in path:
+        # What clients escape; the general way takes four times as long.
+        path = path.replace("%2F", "/").replace("%2B", "+").replace("%3D", "=")
+    encoded = (unquote_to_bytes(path) if "%" in path else path.encode("ascii")).translate(_ALPHABET).rstrip(b"=")
     return binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -131,13 +130,13 @@ class Upkeep:
 
     def _install(self, roster: Roster) -> None:
         # A unit that cannot be loaded any more goes on as it was; its authority still minds its end and its revocation.
-        units = {**self._roster.units, **roster.units}
-        before, self._roster = self._roster, dataclasses.replace(roster, units=units)
-        self._responder.use(roster.directory)
+        before, after = self._roster, roster.keep_units(self._roster)
+        self._roster = after
+        self._responder.use(after.directory)
         if self._authority is not None:
-            self._authority.use(units)
-        if (before.delegate_rows, before.unit_rows) != (self._roster.delegate_rows, self._roster.unit_rows):
-            _logger.info("online keys were renewed: %d delegates, %d units", len(roster.delegate_rows), len(units))
+            self._authority.use(after.units)
+        if (before.delegate_rows, before.unit_rows) != (after.delegate_rows, after.unit_rows):
+            _logger.info("online keys have changed: %d delegates, %d units", len(after.delegate_rows), len(after.units))
 
     async def _check(self) -> None:
         """Once a second, and at once when a unit's path has changed: may the units issue, does the database answer?"""

@@ -119,8 +119,8 @@ class World:
 
 
 @asynccontextmanager
-async def listening(settings: Settings | None = None) -> AsyncIterator[World]:
-    """A listener on a free port of 127.0.0.1."""
+async def listening(settings: Settings | None = None, *, tsa: bool = True) -> AsyncIterator[World]:
+    """A listener on a free port of 127.0.0.1, with or without time-stamping units."""
     settings = settings or Settings()
     clock = HandClock()
     second = Second(clock)
@@ -129,7 +129,7 @@ async def listening(settings: Settings | None = None) -> AsyncIterator[World]:
     responder, authority = ScriptedResponder(), ScriptedAuthority()
     public = PublicListener(
         ocsp=OCSPEndpoint(cast("Responder", responder), settings, second, row),
-        tsa=TSAEndpoint(cast("Authority", authority), settings, second, row),
+        tsa=TSAEndpoint(cast("Authority", authority), settings, second, row) if tsa else None,
         documents=cast("Documents", None),
         settings=settings,
         second=second,

@@ -197,6 +197,14 @@ async def test_the_root_tells_the_protocols_apart_by_the_body(octets: bytes, cor
         assert (len(world.responder.asked), len(world.authority.asked)) == ((1, 0) if core == "ocsp" else (0, 1))
 
 
+async def test_without_units_there_is_no_time_stamping() -> None:
+    async with listening(tsa=False) as world:
+        for request in (b"POST /tsa HTTP/1.0\r\n\r\n", b"GET /tsa HTTP/1.0\r\n\r\n"):
+            assert (await world.ask(request)).startswith(b"HTTP/1.1 404 ")
+        response = await world.ask(b"POST / HTTP/1.0\r\nContent-Length: 4\r\n\r\nMIIB")
+        assert body(response) == MALFORMED.der
+
+
 async def test_the_root_has_a_page_for_people() -> None:
     async with listening() as world:
         response = await world.ask(b"GET / HTTP/1.0\r\n\r\n")

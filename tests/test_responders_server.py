@@ -133,6 +133,25 @@ def test_certificates_and_crls_are_where_pointers_say(server: Server, label: str
     connection.close()
 
 
+def test_head_of_a_crl_has_its_length(server: Server) -> None:
+    response, body = ask(server, "GET", "/crl/root.crl")
+    head, nothing = ask(server, "HEAD", "/crl/root.crl")
+    assert (head.headers["Content-Length"], nothing) == (str(len(body)), b"")
+    assert head.headers["ETag"] == response.headers["ETag"]
+
+
+def test_a_revocation_puts_out_a_new_crl(server: Server, tmp_path: Path) -> None:
+    serial, _ = issue(server.home, tmp_path)
+    ask(server, "GET", "/crl/server-rsa.crl")
+    issuance(server.home, "cert", "revoke", "--ca", "server-rsa", "--serial", serial, "--reason", "superseded")
+
+    def listed() -> bool:
+        crls = [x509.load_der_x509_crl(ask(server, "GET", "/crl/server-rsa.crl")[1]) for _ in range(10)]
+        return all(crl.get_revoked_certificate_by_serial_number(int(serial, 16)) for crl in crls)
+
+    until(listed, "the old CRL goes on")
+
+
 @pytest.mark.parametrize("path", ["/ca/none.cer", "/ca/root.crl", "/ca/root", "/crl/root.cer", "/crl/none.crl", "/ca/"])
 def test_documents_that_do_not_exist_are_404(server: Server, path: str) -> None:
     assert ask(server, "GET", path)[0].status == 404
