@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from cryptography.x509 import ocsp as x509_ocsp
-from strangers import SHA1, SHA256, ask, certificate, issue, ocsp_request, run
+from strangers import SHA1, SHA256, ask, certificate, issue, ocsp_request, revoke, run
 
 from ca_store.database import open_issuance_store
 from ca_store.home import Home
@@ -106,3 +106,18 @@ def test_good_then_revoked_and_never_the_other_way_round(server: Server, tmp_pat
     first_revoked = min(poll.ended for poll in polls if poll.status is REVOKED)
     late = [poll for poll in polls if poll.status is GOOD and poll.started >= first_revoked]
     assert not late, "a client was told good after a client had been told revoked"
+
+
+def test_a_revocation_is_seen_by_who_asks_only_later(server: Server, tmp_path: Path) -> None:
+    """Every worker has a good answer in its cache, and nobody asks again until the bound has passed."""
+    issued = issue(server.home, tmp_path, "server-rsa", "server")
+    clients = Clients(server, issued)
+
+    def statuses() -> set[x509_ocsp.OCSPCertStatus]:
+        bodies = {way().body for way in clients.ways() for _ in range(16)}
+        return {x509_ocsp.load_der_ocsp_response(body).certificate_status for body in bodies}
+
+    assert statuses() == {GOOD}
+    revoke(server.home, issued)
+    time.sleep(BOUND)
+    assert statuses() == {REVOKED}
