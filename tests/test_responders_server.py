@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 QUICK = """
 [server]
 header_seconds = 1
-hang_seconds = 2
+hang_seconds = 6
 [tsa]
 default_unit = "rsa"
 [tsa.units.rsa]
