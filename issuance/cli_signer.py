@@ -39,7 +39,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     which.add_argument("--unit", metavar="NAME", help="only this time-stamping unit, which is made if there is none")
     renewing.add_argument("--key", choices=[key.value for key in _UNIT_KEYS], help="with --unit: the new key's type")
     renewing.add_argument("--force", action="store_true", help="also when it is not due; speaks at once")
-    renewing.set_defaults(run=_renew)
+    renewing.set_defaults(run=_renew, command=renewing)
 
 
 def _list(options: argparse.Namespace, clock: Clock) -> None:
@@ -48,6 +48,8 @@ def _list(options: argparse.Namespace, clock: Clock) -> None:
 
 
 def _renew(options: argparse.Namespace, clock: Clock) -> None:
+    if options.key is not None and options.unit is None:
+        options.command.error("argument --key: only with --unit")
     with open_core(options.home, clock) as core:
         for credential in _renewed(core, options):
             publish_unit(options.home, credential)

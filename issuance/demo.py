@@ -17,12 +17,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from ca_store.errors import Conflict, NotFound
+from ca_store.errors import Conflict, KeyUnavailable
 from ca_store.signing import KeyType
 from ca_store.types import CredentialKind, Institution, Reason
 from issuance.authority import Plan, ensure
 from issuance.crl import sign_crl
 from issuance.csr import decode_request
+from issuance.errors import SetupRefused
 from issuance.files import publish, replace_file
 from issuance.profile import CODE_SIGNING, SERVER
 from issuance.revocation import revoke
@@ -68,23 +69,21 @@ def furnish(core: Core, home: Path) -> None:
 
 def _make_keys(core: Core) -> None:
     """RSA keys take most of the time, their making and their check when opened; OpenSSL does both without the GIL."""
+    present = {issuer.label for issuer in core.store.issuers()}
 
     def make(plan: Plan) -> None:
-        with suppress(Conflict):
-            core.keys.generate(plan.key_reference, plan.key_type)
-        core.key(plan.key_reference)
+        if plan.label not in present:
+            with suppress(Conflict):
+                core.keys.generate(plan.key_reference, plan.key_type)
+        try:
+            core.key(plan.key_reference)
+        except KeyUnavailable as error:
+            raise SetupRefused(
+                f"the key of the CA {plan.label} is not in this home (leave out --demo to share a database): {error}"
+            ) from None
 
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(make, (plan for plan in PLANS if not _exists(core, plan.label))):
-            pass
-
-
-def _exists(core: Core, label: str) -> bool:
-    try:
-        core.store.issuer(label)
-    except NotFound:
-        return False
-    return True
+        list(pool.map(make, PLANS))
 
 
 def _issue_good(core: Core, home: Path) -> None:

@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from issuance.profile import Profile
 
 
-def parse_reason(name: str) -> Reason:
-    """A reason by its RFC 5280 name. Raises RevocationRefused."""
-    try:
-        return Reason[name]
-    except KeyError:
-        names = ", ".join(reason.name for reason in Reason)
-        raise RevocationRefused(f"{name!r} is not a revocation reason: choose one of {names}") from None
-
-
 def revoke(core: Core, issuer: Issuer, serial: int, reason: Reason, at: int | None = None) -> Status:
     """Commit a revocation, or a correction of one; the status that is now committed. The next CRL is the caller's
     business. Raises RevocationRefused, NotFound.

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from fakes import ManualClock
 
 from ca_store.database import migrate, open_issuance_store
 from ca_store.keys import KeyStore
@@ -25,8 +26,11 @@ from ca_store.signing import KeyType
 from issuance.authority import Plan, create
 from issuance.cli import main
 from issuance.core import Core
+from issuance.csr import decode_request
 from issuance.demo import INSTITUTION
+from issuance.profile import SERVER
 from issuance.settings import Settings
+from issuance.subscriber import issue_from_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,6 +164,18 @@ def small_core(home: Path, clock: Clock) -> Core:
     store = open_issuance_store(url)
     store.add_institution(INSTITUTION)
     return Core(store, KeyStore(home, b"a passphrase"), Settings(), clock)
+
+
+def advance(core: Core, seconds: int) -> None:
+    """Time passes on a core's turned clock."""
+    clock = core.clock
+    assert isinstance(clock, ManualClock)
+    clock.advance(seconds)
+
+
+def issue_one(core: Core, issuer: Issuer, host: str = "a.example.ac.jp") -> int:
+    """The serial of a new server certificate of the ECC CA."""
+    return issue_from_request(core, issuer, SERVER, decode_request(make_csr("p384", common_name=host)))[0]
 
 
 def add_ca(core: Core, label: str, purpose: str, parent: str | None = None, key: KeyType | None = None) -> Issuer:

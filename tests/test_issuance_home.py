@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fakes import DAY, ManualClock
-from issuance_world import add_ca, issuance, killed_at, listed, make_csr, read_certificate, refused, small_core
+from issuance_world import add_ca, advance, issuance, killed_at, listed, make_csr, read_certificate, refused, small_core
 
 from ca_store.database import open_issuance_store
 from ca_store.home import Home
@@ -21,6 +21,8 @@ from issuance.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytest_plugins = ("store_fixtures",)
 
 CERTIFICATES = {
     "root",
@@ -101,6 +103,21 @@ def test_an_init_killed_again_and_again_is_completed_by_the_next(tmp_path: Path)
     check_demo_home(home)
 
 
+@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+def test_the_same_on_postgresql_where_rows_outlive_the_folder(empty_url: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    command = ("init", "--demo", "--database", empty_url)
+    killed_at("issuance.authority:assemble", 3, *command, home=home)
+    killed_at("issuance.demo:revoke", 1, *command, home=home)
+    issuance(*command, home=home)
+    check_demo_home(home)
+    # A second machine shares the database, but has no CA key.
+    issuance("init", "--database", empty_url, home=tmp_path / "second")
+    assert listed("ca", "list", home=tmp_path / "second") == listed("ca", "list", home=home)
+    assert "root.key does not exist" in refused("signer", "renew", "--force", home=tmp_path / "second")
+    assert "leave out --demo to share a database" in refused("init", "--demo", "--database", empty_url, home=tmp_path / "third")
+
+
 def test_two_inits_do_not_share_a_folder(tmp_path: Path) -> None:
     with (tmp_path / ".init").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -152,7 +169,7 @@ def test_a_ca_that_could_not_be_of_use_leaves_no_key(tmp_path: Path) -> None:
         add_ca(core, "ecc", "server", "root")
         with pytest.raises(SetupRefused, match="name a root as the parent"):
             add_ca(core, "below", "server", "ecc")
-        core.clock.advance(14 * 365 * DAY)  # type: ignore[attr-defined]  # the test's own clock
+        advance(core, 14 * 365 * DAY)
         with pytest.raises(SetupRefused, match="has to answer ten years after its certificates, until 2052"):
             add_ca(core, "signing", "code-signing", "root")
         assert not {"below.key", "signing.key"} & {file.name for file in (tmp_path / "keys").iterdir()}

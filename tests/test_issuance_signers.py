@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -9,7 +12,17 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from fakes import DAY, NOW, ManualClock
-from issuance_world import add_ca, copy_home, issuance, listed, read_certificate, refused, small_core
+from issuance_world import (
+    add_ca,
+    advance,
+    copy_home,
+    issuance,
+    killed_at,
+    listed,
+    read_certificate,
+    refused,
+    small_core,
+)
 
 from ca_store.errors import KeyUnavailable
 from ca_store.signing import KeyType
@@ -38,12 +51,6 @@ def core(tmp_path: Path) -> Iterator[Core]:
     add_ca(core, "root", "root")
     with closing(core.store):
         yield core
-
-
-def advance(core: Core, seconds: int) -> None:
-    clock = core.clock
-    assert isinstance(clock, ManualClock)
-    clock.advance(seconds)
 
 
 def on_record(core: Core, kind: CredentialKind = CredentialKind.OCSP) -> list[Credential]:
@@ -227,6 +234,19 @@ class TestCommand:
         assert [row["name"] for new, row in after.items() if new not in before] == ["root", "rsa", "archive"]
         assert before.items() <= after.items()
 
+    def test_run_does_what_an_interrupted_command_left_and_ends_on_sigterm(self, home: Path) -> None:
+        create = ("ca", "create", "more", "--purpose", "server", "--parent", "root", "--common-name", "More")
+        killed_at("issuance.authority:sign_crl", 1, *create, home=home)
+        command = [sys.executable, "-m", "issuance", "run", "--home", str(home)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            assert running.stderr is not None
+            assert running.stderr.readline() == "issuance: signed CRL 1 of more\n"
+            assert running.stderr.readline() == "issuance: renewed the ocsp signer more\n"
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(timeout=60) == 0
+            assert running.stderr.read() == ""
+        assert "more" in {row["name"] for row in listed("signer", "list", home=home)}
+
     @pytest.mark.parametrize(
         ("arguments", "status", "sentence"),
         [
@@ -234,6 +254,7 @@ class TestCommand:
             (("--ca", "nowhere"), 1, "there is no CA labelled 'nowhere'"),
             (("--unit", "A/B"), 1, "no name of a unit"),
             (("--unit", "rsa", "--key", "p384"), 2, "--key"),
+            (("--ca", "root", "--key", "p256"), 2, "--key: only with --unit"),
         ],
     )
     def test_refusals(self, demo_home: Path, arguments: tuple[str, ...], status: int, sentence: str) -> None:
