@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import subprocess
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT: Final = 60
+SEEN_SECONDS: Final = 1.0
+"""After its commit every worker must know of a revocation in this time, and serve the new CRL."""
 OCSP_REQUEST: Final = "application/ocsp-request"
 TIMESTAMP_QUERY: Final = "application/timestamp-query"
 SHA1: Final = hashes.SHA1()  # noqa: S303 - names an issuer in a CertID and protects nothing
@@ -145,9 +148,10 @@ def issue(home: Path, folder: Path, ca: str, profile: str) -> Issued:
 
 
 def revoke(home: Path, issued: Issued, reason: str = "keyCompromise", at: datetime | None = None) -> None:
-    """Committed when it returns. ``at`` is the time of the revocation when that is not now."""
+    """Known to every worker when it returns. ``at`` is the time of the revocation when that is not now."""
     backdated = () if at is None else ("--at", at.strftime("%Y-%m-%dT%H:%M:%SZ"))
     issuance(home, "cert", "revoke", "--ca", issued.ca, "--serial", issued.serial, "--reason", reason, *backdated)
+    time.sleep(SEEN_SECONDS)
 
 
 def _key(ca: str, profile: str) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:

@@ -62,12 +62,6 @@ EXPLAINED: Final = (
         "the demo home is served on this machine, and the pointers in its certificates say so",
     ),
     Explanation(
-        "itu.invalid_asn1_syntax",
-        "OID contains out-of-range arc: 3",
-        "pkilint's decoder takes the first octet of an OID for its first two arcs; 2.999, the arc for examples"
-        " (ITU-T X.660), takes two octets, and openssl, pyasn1 and asn1crypto read it",
-    ),
-    Explanation(
         "cabf.serverauth.ov.common_name_attribute_present",
         "",
         "old clients and people look for a common name; BR §7.1.2.7.4 allows one that repeats a dNSName",
@@ -76,11 +70,6 @@ EXPLAINED: Final = (
         "cabf.serverauth.subscriber.subject_key_identifier_extension_present",
         "",
         "RFC 5280 §4.2.1.2 says that it SHOULD be there, the BR that it should not",
-    ),
-    Explanation(
-        "cabf.smime.certificate_validity_period_at_maximum",
-        "Validity period of 825 days",
-        "SBR §6.3.2 allows 825 days",
     ),
 )
 
