@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,16 @@ async def test_a_chunked_body_is_put_together() -> None:
         response = await read_response(reader)
         assert body(response) == GOOD.der
         assert "Transfer-Encoding" not in fields(response)
+
+
+async def test_a_compressed_body_is_not_blown_up() -> None:
+    async with listening() as world:
+        packed = gzip.compress(REQUEST)
+        response = await world.ask(
+            b"POST /ocsp HTTP/1.0\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
+        )
+        assert body(response) == MALFORMED.der
+        assert world.responder.asked == [packed]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ GARBAGE = {
     "other characters": "favicon.ico",
     "B08 a line break that a careless decoder drops": SLASHES[:20] + "%0A" + SLASHES[20:],
     "B08 a character that a careless decoder drops": SLASHES[:20] + "*" + SLASHES[20:],
+    "B08 four line breaks": SLASHES[:20] + 4 * "%0A" + SLASHES[20:],
+    "B08 four characters": SLASHES[:20] + "****" + SLASHES[20:],
     "padding in the middle": "MFQw=" + SLASHES,
     "one character too many": SLASHES.rstrip("=") + "AA",
     "escaped twice": quote(quote(SLASHES, safe=""), safe=""),
