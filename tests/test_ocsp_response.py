@@ -190,7 +190,7 @@ def findings(encoded: bytes) -> Sequence[validation.ValidationFindingDescription
         found
         for result in container.validate(document.root)
         for found in result.finding_descriptions
-        if found.finding.severity >= validation.ValidationFindingSeverity.WARNING
+        if found.finding.severity <= validation.ValidationFindingSeverity.WARNING
     ]
 
 
