@@ -17,6 +17,7 @@ from ca_store.types import format_serial
 from issuance.csr import decode_request
 from issuance.errors import RequestRefused
 from issuance.issuer import issue, new_serial, prepare
+from issuance.period import Period, format_time, parse_time
 from issuance.profile import CODE_SIGNING, SERVER
 from issuance.subscriber import issue_from_request, order
 
@@ -227,6 +228,20 @@ def test_serials_are_twenty_octets_and_never_the_same(tmp_path: Path) -> None:
     core.store.close()
     assert len(serials) == 500
     assert all(len(format_serial(serial)) == 40 and serial.bit_length() == 159 for serial in serials)
+
+
+@pytest.mark.parametrize(
+    ("start", "period", "end"),
+    [
+        ("2018-10-31T00:00:00Z", Period(months=52), "2023-02-27T23:59:59Z"),  # February has no 31st
+        ("2019-10-31T12:00:00Z", Period(months=52), "2024-02-29T11:59:59Z"),
+        ("2026-12-15T00:00:00Z", Period(months=1), "2027-01-14T23:59:59Z"),
+        ("2026-11-25T04:00:00Z", Period(days=199), "2027-06-12T03:59:59Z"),
+    ],
+)
+def test_a_validity_counts_both_of_its_ends(start: str, period: Period, end: str) -> None:
+    """BR §6.3.2: all certificates of a CA were once a second too long."""
+    assert format_time(period.last_second(parse_time(start))) == end
 
 
 class TestIssuing:
