@@ -115,7 +115,9 @@ def test_the_same_on_postgresql_where_rows_outlive_the_folder(empty_url: str, tm
     issuance("init", "--database", empty_url, home=tmp_path / "second")
     assert listed("ca", "list", home=tmp_path / "second") == listed("ca", "list", home=home)
     assert "root.key does not exist" in refused("signer", "renew", "--force", home=tmp_path / "second")
-    assert "leave out --demo to share a database" in refused("init", "--demo", "--database", empty_url, home=tmp_path / "third")
+    assert "leave out --demo to share a database" in refused(
+        "init", "--demo", "--database", empty_url, home=tmp_path / "third"
+    )
 
 
 def test_two_inits_do_not_share_a_folder(tmp_path: Path) -> None:
