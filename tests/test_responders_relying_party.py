@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 from running_server import free_port
 
-from responders.relying_party import system_anchors
+from responders.relying_party import responder_url, system_anchors
 
 if TYPE_CHECKING:
     from running_server import Server
@@ -34,6 +36,62 @@ def test_a_good_certificate_is_good_at_the_responder_it_names(server: Server) ->
     assert done.stdout.startswith(f"{certificate}: good\n")
     assert "warning" not in done.stdout
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_responder_is_the_one_that_the_certificate_names(server: Server) -> None:
+    certificate = server.home / "certs" / "demo-good.pem"
+    named = x509.load_pem_x509_certificate(certificate.read_bytes())
+    assert f"{server.url}/ocsp" in responder_url(named)
+    done = responders("status", certificate, "--home", server.home)
+    assert done.stdout.startswith(f"{certificate}: good\n"), done.stderr
+
+
+def test_the_issuer_is_fetched_from_where_the_certificate_says(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "certs").mkdir()
+    shutil.copy(server.home / "certs" / "root.pem", tmp_path / "certs")
+    done = responders("status", server.home / "certs" / "demo-good.pem", "--home", tmp_path)
+    assert "demo-good.pem: good\n" in done.stdout, done.stderr
+
+
+def test_the_authority_is_that_of_the_home(server: Server, tmp_path: Path) -> None:
+    shutil.copytree(server.home / "certs", tmp_path / "certs")
+    (tmp_path / "responders.toml").write_text(f'[server]\nlisten = "0.0.0.0:{server.port}"\n')
+    file = tmp_path / "file"
+    file.write_bytes(b"some octets")
+    done = responders("timestamp", file, "--home", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = responders("timestamp", file, "--home", tmp_path / "none")
+    assert done.returncode == 2
+    assert done.stderr.endswith("(run `issuance init`); give --url\n")
+
+
+def test_a_certificate_without_pointers_needs_them_said(server: Server, tmp_path: Path) -> None:
+    root = server.home / "certs" / "root.pem"
+    done = responders("status", root, "--home", server.home)
+    assert done.stderr == "responders status: the certificate names no OCSP responder: give --url\n"
+    self_signed = tmp_path / "own.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-keyout", str(tmp_path / "key"), "-out", str(self_signed), "-subj", "/CN=own"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    done = responders("status", self_signed, "--home", server.home, "--issuer", root, "--url", f"{server.url}/ocsp")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"some octets")
+    out = tmp_path / "none" / "file.tsr"
+    done = responders(*("timestamp", file, "--home", server.home, "--url", f"{server.url}/tsa", "--out", out))
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"responders timestamp: {out} cannot be written: No such file or directory\n",
+    )
 
 
 def test_a_revoked_certificate_is_status_1_with_time_and_reason(server: Server) -> None:

@@ -100,6 +100,35 @@ def until(seen: Callable[[], str], expected: str) -> None:
         assert time.monotonic() < deadline, f"{last}, not {expected}"
 
 
+def refusal(home: Path, *arguments: str) -> str:
+    """What ``serve`` says when it does not start."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "responders", "serve", "--home", str(home), "--workers", "2"),
+            *("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *arguments),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_the_server_does_not_start_with_a_unit_it_cannot_use(demo_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(demo_home, home)
+    [key] = (home / "keys").glob("tsa-p256-*.key")
+    key.unlink()
+    assert refusal(home) == f"responders serve: {key} does not exist\n"
+    other = tmp_path / "other.toml"
+    other.write_text('[tsa.units.other]\npolicy = "2.999.3161.3"\n')
+    assert refusal(home, "--config", str(other)) == (
+        "responders serve: time-stamping unit other has no certificate: see `issuance signer list`\n"
+    )
+
+
 def test_a_renewed_delegate_speaks_without_a_restart(own: Server) -> None:
     [before] = signers(own.home, "ocsp", "server-rsa")
     until(lambda: ocsp_signer(own), before)

@@ -10,6 +10,7 @@ import time
 from prometheus_client import generate_latest
 
 from ca_store.clock import SystemClock
+from responders.admin import Readiness
 from responders.counters import CACHE_OCTETS, COUNTERS, counter_index
 from responders.metrics import make_registry
 from responders.shared_state import SharedState
@@ -77,6 +78,29 @@ def test_rows_and_counters_do_not_overlap() -> None:
         row.beat(1.0, 1.0)
     assert state.epoch.read() == 0
     assert {row.counter(at) for row in state.rows() for at in range(len(COUNTERS))} == {1}
+    os.close(state.descriptor)
+
+
+def test_readiness_names_what_is_missing() -> None:
+    state = SharedState.create(4)
+    clock = SystemClock()
+    readiness = Readiness(state, clock, 1.0)
+    now = clock.monotonic()
+    good, silent_store, lost_feed, _ = state.rows()
+    for row in (good, silent_store, lost_feed):
+        row.ready = True
+        row.store_answered = now
+        row.beat(now, now)
+    assert list(readiness.faults()) == ["worker 3 is not ready"]
+    silent_store.store_answered = now - 60
+    lost_feed.beat(now, now - 60)
+    readiness.stopping = True
+    assert list(readiness.faults()) == [
+        "the server is stopping",
+        "worker 1: the database does not answer",
+        "worker 2: the change feed is lost",
+        "worker 3 is not ready",
+    ]
     os.close(state.descriptor)
 
 
