@@ -26,7 +26,7 @@ class Feed:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.confirmed = float("-inf")
+        self.confirmed = 0.0  # a monotonic clock is past that
 
     async def run(self, deliver: Callable[[Sequence[Change]], None], reset: Callable[[], None]) -> None:
         lost = False

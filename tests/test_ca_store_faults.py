@@ -97,6 +97,30 @@ async def test_connections_lost_while_idle_cost_no_answer(
 
 
 @on_postgresql
+async def test_what_was_given_up_does_not_go_on_in_the_server(
+    url: str, store: IssuanceStore, root: IssuerID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = await open_read_store(f"{url}?options=-c%20statement_timeout%3D0", SystemClock())
+    monkeypatch.setattr("ca_store.connections.ANSWER_SECONDS", 0.3)
+    issue(store, root, 5)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    plain = url.replace("+psycopg", "")
+    async with (
+        await psycopg.AsyncConnection.connect(plain) as holder,
+        await psycopg.AsyncConnection.connect(plain, autocommit=True) as admin,
+    ):
+        await holder.execute("LOCK TABLE certificate_status IN ACCESS EXCLUSIVE MODE")
+        for _ in range(2):
+            asked = await asyncio.gather(*(reader.status(root, 5) for _ in range(4)), return_exceptions=True)
+            assert {type(answer) for answer in asked} == {StoreUnavailable}
+            async with asyncio.timeout(20):
+                while await (await admin.execute(waiting)).fetchone() != (0,):
+                    await asyncio.sleep(0.01)
+    assert (await reader.status(root, 5)).state is CertificateState.GOOD
+    await reader.close()
+
+
+@on_postgresql
 async def test_a_caller_that_goes_away_takes_no_connection_with_it(
     store: IssuanceStore, reader: ReadStore, root: IssuerID
 ) -> None:

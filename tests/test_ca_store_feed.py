@@ -73,6 +73,8 @@ async def test_a_change_by_another_process_arrives(
 
 
 async def test_the_feed_confirms_itself(reader: ReadStore) -> None:
+    """From a number that anyone can calculate with: workers share it before the feed is connected."""
+    assert reader.feed.confirmed == 0
     async with following(reader):
         before = reader.feed.confirmed
         async with asyncio.timeout(20):
@@ -191,9 +193,15 @@ async def test_the_change_table_does_not_grow_for_ever(
 
 @on_sqlite
 async def test_a_file_that_is_lost_is_not_made_anew(
-    url: str, store: IssuanceStore, reader: ReadStore, root: IssuerID
+    url: str,
+    store: IssuanceStore,
+    reader: ReadStore,
+    root: IssuerID,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An empty database in its place would look like one that knows no certificate."""
+    monkeypatch.setattr("ca_store.feed.RETRY_SECONDS", 0.01)
     file = url.removeprefix("sqlite:///")
     store.close()
     await reader.close()
@@ -203,8 +211,10 @@ async def test_a_file_that_is_lost_is_not_made_anew(
     assert not task.done()
     os.link(file + ".away", file)  # fails if the file is there
     async with asyncio.timeout(20):
-        while reader.feed.confirmed < 0:
+        while reader.feed.confirmed == 0:
             await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    lines = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert lines == ["change feed lost: the database says: unable to open database file", "change feed is back"]
