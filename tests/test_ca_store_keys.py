@@ -75,6 +75,13 @@ def test_a_key_is_never_overwritten(keys: KeyStore, tmp_path: Path) -> None:
     assert (tmp_path / "keys/a.key").read_bytes() == before
 
 
+def test_a_key_that_cannot_be_written_leaves_nothing(keys: KeyStore, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("a file where the folder should be")
+    with pytest.raises(KeyUnavailable, match="cannot be written"):
+        keys.generate("file:keys/a.key", KeyType.P256)
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
 def test_a_key_that_others_can_read_is_refused(keys: KeyStore, tmp_path: Path, mode: int) -> None:
     keys.generate("file:keys/a.key", KeyType.P256)
