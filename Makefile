@@ -10,7 +10,7 @@ PACKAGES := responders ocsp tsa ca_store issuance
 
 serve: $(VENV)/.serves
 	@test -f $(HOME_DIR)/responders.toml || $(BIN)/issuance init --demo --home $(HOME_DIR)
-	@$(BIN)/issuance run --home $(HOME_DIR) & timers=$$!; \
+	@nice $(BIN)/issuance run --home $(HOME_DIR) & timers=$$!; \
 	trap 'kill $$timers 2>/dev/null' EXIT; trap 'kill $$server 2>/dev/null' INT TERM; \
 	$(BIN)/responders serve --home $(HOME_DIR) & server=$$!; \
 	while ! wait $$server; do kill -0 $$server 2>/dev/null || break; done

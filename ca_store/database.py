@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.resources import as_file, files
-from typing import TYPE_CHECKING, Final
-
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
-from sqlalchemy import func, select, text
+from typing import TYPE_CHECKING
 
 from ca_store.certificates import CertificateWriter
 from ca_store.credentials import CredentialWriter, CRLWriter, InstitutionWriter
@@ -18,8 +12,6 @@ from ca_store.engine import (
     SchemaMismatch,
     check_revision,
     is_sqlite,
-    other_revision,
-    read_revision,
     sqlite_path,
     store_errors,
     writing_engine,
@@ -29,16 +21,10 @@ from ca_store.postgresql import PostgreSQLReadStore
 from ca_store.sqlite import SQLiteReadStore
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from ca_store.clock import Clock
     from ca_store.contracts import IssuanceStore, ReadStore
 
 __all__ = ["SQLIssuanceStore", "SchemaMismatch", "migrate", "open_issuance_store", "open_read_store"]
-
-
-_MIGRATION_LOCK: Final = 0x63615F73746F7265
-"""An advisory lock that nothing else in the database takes: the octets of ``ca_store``."""
 
 
 class SQLIssuanceStore(IssuerWriter, CertificateWriter, CredentialWriter, CRLWriter, InstitutionWriter):
@@ -50,26 +36,10 @@ def migrate(url: str) -> None:
 
     Raises StoreUnavailable, and SchemaMismatch when a newer version has been here.
     """
-    engine = writing_engine(url, create=True)
-    try:
-        with as_file(files("ca_store") / "migrations") as folder, store_errors(), engine.begin() as connection:
-            _take_turns(connection)
-            configuration = Config()
-            configuration.set_main_option("script_location", str(folder))
-            configuration.attributes["connection"] = connection
-            try:
-                command.upgrade(configuration, "head")
-            except CommandError as error:  # Alembic knows no way from where the database is
-                raise other_revision(read_revision(connection)) from error
-    finally:
-        engine.dispose()
+    # Alembic takes longer to import than a worker takes to start, and only this needs it.
+    from ca_store.migration import upgrade  # noqa: PLC0415
 
-
-def _take_turns(connection: Connection) -> None:
-    """Wait for another migration to end; an SQLite transaction has done that by beginning."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-        connection.execute(text("SET LOCAL statement_timeout = 0"))  # rewriting a large table takes its time
+    upgrade(url)
 
 
 def open_issuance_store(url: str) -> IssuanceStore:

@@ -11,7 +11,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
@@ -132,7 +132,11 @@ class KeyStore:
         path = self._path(reference)
         check_private(path)
         try:
-            key = serialization.load_pem_private_key(path.read_bytes(), self._passphrase)
+            # Proving an RSA key's primes takes 0.15 s, and every worker opens several at its start; `_check_pair` asks
+            # what matters of a key that only this service could have encrypted.
+            key = serialization.load_pem_private_key(
+                path.read_bytes(), self._passphrase, unsafe_skip_rsa_key_validation=True
+            )
         except TypeError:
             raise KeyUnavailable(f"{path} is not encrypted: keys at rest must be") from None
         except (ValueError, UnsupportedAlgorithm):
@@ -153,6 +157,7 @@ def _signer(path: Path, key: object, algorithm: SignatureAlgorithm | None) -> Si
     if isinstance(key, rsa.RSAPrivateKey):
         chosen = algorithm or SHA256_RSA
         if chosen in _RSA_ALGORITHMS:
+            _check_pair(path, key)
             return RSASigner(key, chosen)
     elif isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1)):
         chosen = algorithm or (ECDSA_SHA256 if isinstance(key.curve, ec.SECP256R1) else ECDSA_SHA384)
@@ -161,6 +166,15 @@ def _signer(path: Path, key: object, algorithm: SignatureAlgorithm | None) -> Si
     else:
         raise KeyUnavailable(f"{path} holds a key of a kind that is not supported: use RSA, P-256 or P-384")
     raise KeyUnavailable(f"{path} cannot sign with {chosen.name}; known: {', '.join(ALGORITHMS)}")
+
+
+def _check_pair(path: Path, key: rsa.RSAPrivateKey) -> None:
+    """Raise KeyUnavailable unless the public half verifies what the private half signs."""
+    probe, scheme, digest = b"probe", padding.PKCS1v15(), hashes.SHA256()
+    try:
+        key.public_key().verify(key.sign(probe, scheme, digest), probe, scheme, digest)
+    except (InvalidSignature, ValueError):
+        raise KeyUnavailable(f"{path} is damaged: its private and public halves do not belong together") from None
 
 
 def _public_key_info(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:

@@ -165,3 +165,19 @@ def test_a_folder_that_is_no_home(tmp_path: Path) -> None:
     write_private(tmp_path / "keys/passphrase", b"\n")
     with pytest.raises(KeyUnavailable, match="is empty"):
         home.keys()
+
+
+def test_a_damaged_rsa_key_is_refused(keys: KeyStore, tmp_path: Path) -> None:
+    """Its exponents are wrong: decryption succeeds, and nothing it signed would verify."""
+    key = rsa.generate_private_key(65537, 2048).private_numbers()
+    damaged = rsa.RSAPrivateNumbers(
+        key.p, key.q, key.d + 2, key.dmp1 + 2, key.dmq1 + 2, key.iqmp, key.public_numbers
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    encoded = damaged.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(PASSPHRASE),
+    )
+    write_private(tmp_path / "damaged.key", encoded)
+    with pytest.raises(KeyUnavailable, match="is damaged"):
+        keys.load("file:damaged.key")
