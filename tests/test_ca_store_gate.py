@@ -23,9 +23,11 @@ class Held:
     signature_size: int = 8
     go: threading.Event = field(default_factory=threading.Event)
     threads: set[int] = field(default_factory=set)
+    signed: list[bytes] = field(default_factory=list)
 
     def sign(self, data: bytes) -> bytes:
         self.threads.add(threading.get_ident())
+        self.signed.append(data)
         assert self.go.wait(30)
         return b"signed " + data
 
@@ -59,30 +61,51 @@ async def test_waiters_past_the_bound_are_refused_at_once() -> None:
     gate.close()
 
 
+@dataclass
+class Stopped:
+    """A clock that moves when it is told."""
+
+    moment: float = 0.0
+
+    def now(self) -> float:
+        return self.moment
+
+    def monotonic(self) -> float:
+        return self.moment
+
+
 async def test_a_wait_past_the_deadline_is_refused() -> None:
-    gate = SigningGate(in_flight=1, waiters=5, deadline=0.02)
+    clock = Stopped()
+    gate = SigningGate(in_flight=1, waiters=5, deadline=2, clock=clock)
     signer = Held()
     first = asyncio.create_task(gate.sign(signer, b"a"))
+    late = asyncio.create_task(gate.sign(signer, b"b"))
     await turn()
-    with pytest.raises(SigningOverload, match="no turn to sign within 0.02 s"):
-        await gate.sign(signer, b"b")
+    clock.moment = 2.5
+    in_time = asyncio.create_task(gate.sign(signer, b"c"))
+    await turn()
     signer.go.set()
     assert await first == b"signed a"
-    assert await gate.sign(signer, b"c") == b"signed c"
+    with pytest.raises(SigningOverload, match="no turn to sign within 2 s"):
+        await late
+    assert await in_time == b"signed c"
+    assert (gate.waiting, gate.refused) == (0, 1)
     gate.close()
 
 
-async def test_a_caller_that_goes_away_gives_its_turn_back_when_the_thread_is_done() -> None:
+async def test_a_caller_that_goes_away_leaves_no_trace() -> None:
     gate = SigningGate(in_flight=1, waiters=1, deadline=30)
     signer = Held()
-    first = asyncio.create_task(gate.sign(signer, b"a"))
+    running = asyncio.create_task(gate.sign(signer, b"a"))
+    waiting = asyncio.create_task(gate.sign(signer, b"b"))
     await turn()
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    second = asyncio.create_task(gate.sign(signer, b"b"))
+    for task in (running, waiting):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    last = asyncio.create_task(gate.sign(signer, b"c"))
     await turn()
-    assert gate.waiting == 1
     signer.go.set()
-    assert await second == b"signed b"
+    assert await last == b"signed c"
+    assert (gate.waiting, gate.refused, signer.signed) == (0, 0, [b"a", b"c"])
     gate.close()
