@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 CEILING_POST: Final = "ceiling-post"
 CEILING_GET: Final = "ceiling-get"
@@ -22,7 +22,7 @@ class Scenario:
     url: str
     method: str
     content_type: str
-    requests: Sequence[bytes]
+    requests: Iterable[bytes]
     pid: int
     ceiling: str | None = None
     """The key of the ceiling it is compared with."""
@@ -32,6 +32,19 @@ class Scenario:
     """The least ratio to its bound that is good enough."""
     bound: str = "ceiling"
     """``ceiling``, ``combined`` (one request and one signature in turn) or ``signing``."""
+    fresh: int = 0
+    """``requests`` is an iterator, of which each run takes so many; 0 sends the same ones every time."""
+
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether others are held against this one."""
+        return self.key in {CEILING_POST, CEILING_GET}
+
+    def bounded_by(self, ceiling: float | None, signing: float | None) -> float | None:
+        """The rate that this scenario could reach at the most."""
+        if self.bound == "signing" or ceiling is None:
+            return signing
+        return ceiling if signing is None else 1 / (1 / ceiling + 1 / signing)
 
 
 class Measurements:
@@ -42,27 +55,21 @@ class Measurements:
         self.cpu_us: dict[str, list[float]] = defaultdict(list)
         self.p99_us: dict[str, list[float]] = defaultdict(list)
         self.signing: dict[str, list[float]] = defaultdict(list)
+        self.bounds: dict[str, list[float]] = defaultdict(list)
+        self.ratios: dict[str, list[float]] = defaultdict(list)
 
-    def add(self, key: str, rate: float, cpu_us: float, p99_us: float) -> None:
-        """One run of one scenario."""
+    def add(self, key: str, rate: float, cpu_us: float, p99_us: float, bound: float | None) -> None:
+        """One run of one scenario, and what it is held against."""
         self.rates[key].append(rate)
+        if bound is not None:
+            self.bounds[key].append(bound)
+            self.ratios[key].append(rate / bound)
         self.cpu_us[key].append(cpu_us)
         self.p99_us[key].append(p99_us)
 
-    def add_signing(self, rates: Mapping[str, float]) -> None:
-        """Signatures a second by key type."""
-        for key, rate in rates.items():
-            self.signing[key].append(rate)
-
-    def bound(self, scenario: Scenario, middle: Callable[[Sequence[float]], float]) -> float | None:
-        """The rate that the scenario is held against, from this same run."""
-        ceiling = middle(self.rates[scenario.ceiling]) if scenario.ceiling else None
-        signing = middle(self.signing[scenario.signature]) if scenario.signature else None
-        if scenario.bound == "signing":
-            return signing
-        if ceiling is None:
-            return None
-        return ceiling if signing is None else 1 / (1 / ceiling + 1 / signing)
+    def add_signing(self, key_type: str, rate: float) -> None:
+        """Signatures a second."""
+        self.signing[key_type].append(rate)
 
 
 def print_table(
@@ -73,14 +80,12 @@ def print_table(
     print("|---|---:|---|---:|---:|---:|---:|")
     for scenario in scenarios:
         rate = middle(measured.rates[scenario.key])
-        bound = measured.bound(scenario, middle)
-        ratio, named = ("", "")
-        if bound is not None:
-            ratio = f"{rate / bound:.2f}"
-            named = f"{scenario.bound} {bound:,.0f}"
-        verdict = ""
-        if scenario.target is not None and bound is not None:
-            verdict = f"≥ {scenario.target} {'✓' if rate / bound >= scenario.target else '✗'}"
+        named = ratio = verdict = ""
+        if measured.ratios[scenario.key]:
+            middle_ratio = middle(measured.ratios[scenario.key])
+            named, ratio = f"{scenario.bound} {middle(measured.bounds[scenario.key]):,.0f}", f"{middle_ratio:.2f}"
+            if scenario.target is not None:
+                verdict = f"≥ {scenario.target} {'✓' if middle_ratio >= scenario.target else '✗'}"
         print(
             f"| {scenario.name} | {rate:,.0f} | {named} | {ratio} | {verdict} "
             f"| {middle(measured.cpu_us[scenario.key]):.0f} | {middle(measured.p99_us[scenario.key]) / 1000:.1f} |"

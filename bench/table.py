@@ -1,12 +1,14 @@
 """`make bench`: requests per second on one core, beside the ceiling, the bare signing rate and certomancer.
 
-Servers run on the first usable core with one worker, wrk on the last. Every scenario is measured in every round, so
-that all meet the same noise; the table shows medians, ratios within the run, and the server's CPU time per request.
+Servers run on the first usable core with one worker, wrk on the last. A shared machine changes its speed by a third
+within seconds, so each run of a scenario is held against a ceiling and a bare signing rate measured right before and
+after it; the table shows the medians of several such ratios, and the server's CPU time per request.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -18,8 +20,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scenarios import CEILING_GET, CEILING_POST, Measurements, Scenario, print_table
-from servers import Servers, bare_signing_rates
+from scenarios import Measurements, Scenario, print_table
+from servers import Servers, bare_signing_rate
 from workload import make_scenarios
 
 LOAD_SCRIPT = Path(__file__).with_name("load.lua")
@@ -40,8 +42,12 @@ class Result:
 def run_wrk(scenario: Scenario, seconds: int, core: int, folder: Path) -> Result:
     """Send the scenario's requests for so many seconds. Raises SystemExit when an answer was not HTTP 2xx."""
     requests = folder / f"{scenario.key}.requests"
-    if not requests.exists():
-        requests.write_bytes(b"".join(len(body).to_bytes(4, "big") + body for body in scenario.requests))
+    # What is meant to be asked for the first time must not be asked again in the next round.
+    fresh = list(itertools.islice(scenario.requests, scenario.fresh or None))
+    if len(fresh) < scenario.fresh:
+        raise SystemExit(f"{scenario.name}: more --certificates are needed for so many rounds")
+    if scenario.fresh or not requests.exists():
+        requests.write_bytes(b"".join(len(body).to_bytes(4, "big") + body for body in fresh))
     before = cpu_seconds(scenario.pid)
     output = subprocess.run(
         ["taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(LOAD_SCRIPT),
@@ -99,15 +105,29 @@ def main() -> None:
         scenarios = [
             scenario
             for scenario in make_scenarios(servers, options.certificates)
-            if options.only in scenario.key or scenario.key in {CEILING_GET, CEILING_POST}
+            if options.only in scenario.key or scenario.is_ceiling
         ]
         measured = Measurements()
+        references = {scenario.key: scenario for scenario in scenarios if scenario.is_ceiling}
         started = time.monotonic()
+
+        def reference(scenario: Scenario) -> float | None:
+            """The rate that the scenario is held against, as of now."""
+            ceiling = signing = None
+            if scenario.ceiling is not None:
+                ceiling = run_wrk(references[scenario.ceiling], 1, cores[-1], folder).rate
+            if scenario.signature is not None:
+                signing = bare_signing_rate(scenario.signature, cores[0])
+                measured.add_signing(scenario.signature, signing)
+            return scenario.bounded_by(ceiling, signing)
+
         for round_number in range(options.rounds):
-            measured.add_signing(bare_signing_rates(cores[0]))
             for scenario in scenarios:
+                before = reference(scenario)
                 result = run_wrk(scenario, options.seconds, cores[-1], folder)
-                measured.add(scenario.key, result.rate, result.cpu_us, result.p99_us)
+                after = reference(scenario)
+                bound = None if before is None or after is None else (before + after) / 2
+                measured.add(scenario.key, result.rate, result.cpu_us, result.p99_us, bound)
             print(f"round {round_number + 1}/{options.rounds}, {time.monotonic() - started:.0f} s", file=sys.stderr)
         print_table(scenarios, measured, statistics.median)
 

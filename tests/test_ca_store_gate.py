@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ca_store.errors import SigningOverload
+from ca_store.errors import KeyUnavailable, SigningOverload
 from ca_store.gate import SigningGate
 from ca_store.signing import SHA256_RSA, SignatureAlgorithm
 
@@ -109,3 +109,33 @@ async def test_a_caller_that_goes_away_leaves_no_trace() -> None:
     assert await last == b"signed c"
     assert (gate.waiting, gate.refused, signer.signed) == (0, 0, [b"a", b"c"])
     gate.close()
+
+
+class Broken(Held):
+    """A signer whose key has gone."""
+
+    def sign(self, data: bytes) -> bytes:
+        raise KeyUnavailable(f"no key for {data!r}")
+
+
+async def test_what_a_signer_raises_reaches_the_one_who_waits() -> None:
+    gate = SigningGate(in_flight=1, waiters=1, deadline=30)
+    with pytest.raises(KeyUnavailable, match="no key for b'a'"):
+        await gate.sign(Broken(), b"a")
+    gate.close()
+
+
+async def test_closing_finishes_what_is_under_way_and_gives_up_what_waits() -> None:
+    gate = SigningGate(in_flight=1, waiters=1, deadline=30)
+    signer = Held()
+    running = asyncio.create_task(gate.sign(signer, b"a"))
+    while not signer.signed:
+        await asyncio.sleep(0.001)
+    waiting = asyncio.create_task(gate.sign(signer, b"b"))
+    await turn()
+    threading.Timer(0.2, signer.go.set).start()  # while close waits for the one under way
+    gate.close()
+    assert await running == b"signed a"
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert signer.signed == [b"a"]
