@@ -32,6 +32,12 @@ class Held:
         return b"signed " + data
 
 
+async def begun(signer: Held) -> None:
+    """Wait until a thread has taken its first job."""
+    while not signer.signed:
+        await asyncio.sleep(0.001)
+
+
 async def turn() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
@@ -79,6 +85,7 @@ async def test_a_wait_past_the_deadline_is_refused() -> None:
     gate = SigningGate(in_flight=1, waiters=5, deadline=2, clock=clock)
     signer = Held()
     first = asyncio.create_task(gate.sign(signer, b"a"))
+    await begun(signer)
     late = asyncio.create_task(gate.sign(signer, b"b"))
     await turn()
     clock.moment = 2.5
@@ -97,6 +104,7 @@ async def test_a_caller_that_goes_away_leaves_no_trace() -> None:
     gate = SigningGate(in_flight=1, waiters=1, deadline=30)
     signer = Held()
     running = asyncio.create_task(gate.sign(signer, b"a"))
+    await begun(signer)
     waiting = asyncio.create_task(gate.sign(signer, b"b"))
     await turn()
     for task in (running, waiting):
@@ -129,8 +137,7 @@ async def test_closing_finishes_what_is_under_way_and_gives_up_what_waits() -> N
     gate = SigningGate(in_flight=1, waiters=1, deadline=30)
     signer = Held()
     running = asyncio.create_task(gate.sign(signer, b"a"))
-    while not signer.signed:
-        await asyncio.sleep(0.001)
+    await begun(signer)
     waiting = asyncio.create_task(gate.sign(signer, b"b"))
     await turn()
     threading.Timer(0.2, signer.go.set).start()  # while close waits for the one under way
