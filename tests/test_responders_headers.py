@@ -83,6 +83,10 @@ async def test_an_answer_with_a_nonce_is_private_without_freshness() -> None:
         pytest.param("If-Modified-Since: Sat, 25 Jul 2026 17:15:00 GMT", 304, id="since then"),
         pytest.param("If-Modified-Since: Sat, 25 Jul 2026 17:14:59 GMT", 200, id="modified since"),
         pytest.param("If-Modified-Since: yesterday", 200, id="not a date"),
+        pytest.param("If-Modified-Since: Mon, 01 Jan 2024 99999999999999:00:00 GMT", 200, id="an hour no clock has"),
+        pytest.param("If-Modified-Since: Mon, 01 Jan 2024 00:00:00 +99999999999999999", 200, id="a zone none has"),
+        pytest.param("If-Modified-Since: Mon, 01 Jan 0001 00:00:00 -0000", 200, id="before any zone"),
+        pytest.param('If-None-Match: "other"\r\nIf-None-Match: *', 304, id="in a second line"),
         pytest.param(
             'If-None-Match: "other"\r\nIf-Modified-Since: Sat, 25 Jul 2026 17:15:00 GMT', 200, id="the tag decides"
         ),
