@@ -35,6 +35,8 @@ _STALLED_MILLISECONDS: Final = 30_000
 """A connection whose client takes nothing for this long is dropped by the kernel."""
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
+_REPEAT_SECONDS: Final = 1.0
+"""A signal that follows the first one within this time is the same wish: a terminal and a parent both pass it on."""
 _STEADY_SECONDS: Final = 10.0
 """A worker that lived this long did not die at its start."""
 _KILL_SECONDS: Final = 5.0
@@ -141,12 +143,16 @@ class Supervisor:
         )
 
     async def _stop_requested(self) -> None:
-        """Returns on the first signal; a second one ends everything at once."""
+        """Returns on the first signal; one more, a second or more later, ends everything at once."""
         loop = asyncio.get_running_loop()
         asked = asyncio.Event()
+        first = 0.0
 
         def on_signal() -> None:
-            if asked.is_set():
+            nonlocal first
+            now = self._clock.monotonic()
+            first = first or now
+            if now - first >= _REPEAT_SECONDS:
                 for process in self._processes.values():
                     process.kill()
                 os._exit(1)
@@ -175,7 +181,10 @@ class Supervisor:
         pause = 0.0
         while not self._stopping.is_set():
             born = self._clock.monotonic()
-            end = await self._live(number, listener)
+            try:
+                end = await self._live(number, listener)
+            except OSError as error:  # no memory, no process or no descriptor to be had now
+                end = f"worker {number} could not be started: {error.strerror or error}"
             self._state.row(number).forget()
             if self._stopping.is_set():
                 return

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.client
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -257,9 +258,40 @@ def test_a_second_signal_ends_at_once(quick: Server) -> None:
     with half_a_request(quick):
         quick.process.send_signal(signal.SIGINT)
         until(lambda: not accepts(quick), "still accepting")
+        time.sleep(1.1)  # one that comes sooner is taken for the same wish
         quick.process.send_signal(signal.SIGINT)
         assert quick.process.wait(5) == 1
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers go on")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_twice_at_once_still_finishes_what_is_in_hand(
+    quick: Server, number: signal.Signals
+) -> None:
+    """A terminal sends it to the whole group, and the shell that started the server passes it on."""
+    with half_a_request(quick) as (client, rest):
+        for process in (quick.process.pid, *quick.worker_pids(), quick.process.pid):
+            os.kill(process, number)
+        until(lambda: not accepts(quick), "still accepting")
+        client.sendall(rest)
+        assert everything(client).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert quick.process.wait(30) == 0
+
+
+def test_a_worker_that_cannot_be_replaced_yet_takes_nobody_with_it(quick: Server) -> None:
+    first, second = quick.worker_pids()
+    descriptors = max(int(each.name) for each in Path(f"/proc/{quick.process.pid}/fd").iterdir()) + 1
+    before = resource.prlimit(quick.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(quick.process.pid, resource.RLIMIT_NOFILE, (descriptors, before[1]))
+    os.kill(first, signal.SIGKILL)
+    until(lambda: "could not be started: Too many open files" in quick.log.read_text(), "nothing was logged")
+    assert quick.worker_pids() == [second]
+    with quick.connect() as client:
+        client.sendall(b"GET /crl/root.crl HTTP/1.0\r\n\r\n")
+        assert everything(client).startswith(b"HTTP/1.1 200 OK\r\n")
+    resource.prlimit(quick.process.pid, resource.RLIMIT_NOFILE, before)
+    until(lambda: len(quick.worker_pids()) == 2 and quick.ready(), "it was not replaced")
+    assert "Traceback" not in quick.log.read_text()
 
 
 def test_a_second_server_on_the_same_port_is_refused_and_the_first_goes_on(server: Server) -> None:
@@ -330,7 +362,7 @@ def test_a_worker_that_cannot_start_again_is_tried_again_and_says_why(quick: Ser
     try:
         passphrase.chmod(0o644)
         os.kill(quick.worker_pids()[0], signal.SIGKILL)
-        until(lambda: "can be read by others" in quick.log.read_text(), "nobody was told")
+        until(lambda: "can be read by others" in quick.log.read_text(), f"nobody was told in {quick.log}")
         assert not quick.ready()
         assert status_of(quick, good_request(quick.home)) == "GOOD"
     finally:
