@@ -128,6 +128,8 @@ def _own_url(home: Path) -> str:
 
 def _write(path: Path, octets: bytes) -> None:
     """Replace a file, whole or not at all."""
+    if not path.name or path.is_dir():
+        raise ToolError(f"{path} cannot be written: it is a folder", usage=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(octets)

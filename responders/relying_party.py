@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from oscrypto import trust_list
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TIMEOUT_SECONDS: Final = 15.0
+_HTTP: Final = ("http", "https")
 _MOST: Final = 1 << 20
 """Octets of an answer; the largest ones have some kilobytes."""
 
@@ -38,9 +39,10 @@ def exchange(url: str, body: bytes | None, content_type: str | None = None) -> b
     """The body of the answer to a POST (without ``body``: a GET), which must be HTTP 200. Raises ToolError."""
     try:
         target = URL(url, encoded=True)
-    except ValueError:
-        target = URL()
-    if target.scheme not in ("http", "https") or not target.host:
+        usable = target.scheme in _HTTP and target.host is not None and target.port is not None
+    except ValueError:  # a port that none can have, characters that no URL has
+        usable = False
+    if not usable:
         raise ToolError(f"{url!r} is not an HTTP URL", usage=True)
     return asyncio.run(_exchange(target, body, content_type))
 
@@ -55,7 +57,12 @@ async def _exchange(url: URL, body: bytes | None, content_type: str | None) -> b
         ):
             if response.status != 200:  # noqa: PLR2004 - HTTP's own number
                 raise ToolError(f"{url} answered HTTP {response.status} {response.reason}")
-            return await response.content.read(_MOST)
+            answer = bytearray()
+            async for part in response.content.iter_any():
+                answer += part
+                if len(answer) > _MOST:
+                    raise ToolError(f"{url} answered more than {_MOST} octets")
+            return bytes(answer)
     except TimeoutError:
         raise ToolError(f"{url} did not answer within {_TIMEOUT_SECONDS:g} s") from None
     except aiohttp.ClientConnectorError as error:
@@ -82,7 +89,11 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
 
 def home_certificates(home: Path) -> list[x509.Certificate]:
     """Every certificate in ``certs/`` of a home; none when there is no home."""
-    return [each for path in sorted((home / "certs").glob("*.pem")) for each in load_certificates(path)]
+    try:
+        paths = sorted((home / "certs").glob("*.pem"))
+    except OSError as error:
+        raise ToolError(f"{home} cannot be read: {error.strerror}", usage=True) from None
+    return [each for path in paths for each in load_certificates(path)]
 
 
 def is_self_signed(certificate: x509.Certificate) -> bool:
@@ -98,7 +109,7 @@ def find_issuer(certificate: x509.Certificate, known: Sequence[x509.Certificate]
     for url in _access(certificate, AuthorityInformationAccessOID.CA_ISSUERS):
         try:
             candidate = x509.load_der_x509_certificate(exchange(url, None))
-        except ValueError:
+        except (ValueError, ToolError):  # another place may have it
             continue
         if _issued(certificate, candidate):
             return candidate
@@ -150,12 +161,13 @@ def system_anchors() -> list[x509.Certificate]:
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, TypeError, ValueError):
+    except (InvalidSignature, TypeError, ValueError, UnsupportedAlgorithm):
         return False
     return True
 
 
 def _access(certificate: x509.Certificate, method: x509.ObjectIdentifier) -> list[str]:
+    """The HTTP URLs of one access method; others, LDAP's for instance, are for other clients."""
     try:
         access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
     except (x509.ExtensionNotFound, ValueError):
@@ -163,5 +175,7 @@ def _access(certificate: x509.Certificate, method: x509.ObjectIdentifier) -> lis
     return [
         each.access_location.value
         for each in access
-        if each.access_method == method and isinstance(each.access_location, x509.UniformResourceIdentifier)
+        if each.access_method == method
+        and isinstance(each.access_location, x509.UniformResourceIdentifier)
+        and each.access_location.value.partition(":")[0].lower() in _HTTP
     ]

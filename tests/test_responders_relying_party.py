@@ -5,16 +5,27 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from running_server import free_port
 
 from responders.relying_party import responder_url, system_anchors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from running_server import Server
 
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -194,3 +205,105 @@ def test_what_is_no_certificate_is_one_sentence(tmp_path: Path) -> None:
 def test_the_operating_systems_anchors_are_found() -> None:
     there = BUNDLE.read_text().count("-----BEGIN CERTIFICATE-----") if BUNDLE.exists() else 0
     assert len(system_anchors()) >= there / 2
+
+
+@contextmanager
+def dripping(target: str) -> Iterator[str]:
+    """The URL of a proxy that passes on what ``target`` answers, its first octets long before the rest."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            request = urllib.request.Request(target, body, {"Content-Type": self.headers["Content-Type"]})  # noqa: S310 - loopback
+            with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310 - loopback
+                answer = response.read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer[:600])
+            self.wfile.flush()
+            time.sleep(0.3)
+            self.wfile.write(answer[600:])
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=proxy.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{proxy.server_port}"
+    finally:
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()
+
+
+def test_an_answer_that_comes_in_pieces_is_read_whole(server: Server, tmp_path: Path) -> None:
+    certificate, file = server.home / "certs" / "demo-good.pem", tmp_path / "file"
+    file.write_bytes(b"some octets")
+    with dripping(f"{server.url}/ocsp") as url:
+        done = responders("status", certificate, "--home", server.home, "--url", url)
+    assert (done.returncode, done.stderr) == (0, "")
+    with dripping(f"{server.url}/tsa") as url:
+        done = responders("timestamp", file, "--home", server.home, "--url", url)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://\udcff/", "ldap://127.0.0.1/x", "http://", "x"])
+def test_what_is_no_http_url(server: Server, url: str) -> None:
+    done = responders("timestamp", __file__, "--home", server.home, "--url", url)
+    assert done.returncode == 2
+    assert done.stderr.endswith("is not an HTTP URL\n")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("out", [".", "/", "folder"])
+def test_a_folder_is_no_place_for_a_reply(server: Server, tmp_path: Path, out: str) -> None:
+    place = tmp_path if out == "folder" else out
+    done = responders("timestamp", __file__, "--home", server.home, "--url", f"{server.url}/tsa", "--out", place)
+    assert done.returncode == 2
+    assert done.stderr == f"responders timestamp: {place} cannot be written: it is a folder\n"
+
+
+def test_output_that_nobody_takes(server: Server) -> None:
+    command = f"{sys.executable} -m responders status {server.home}/certs/demo-good.pem --home {server.home}"
+    for sink, sentence in (("> /dev/full", "responders: [Errno 28] No space left on device\n"), ("| true", "")):
+        done = subprocess.run(f"{command} {sink}", shell=True, capture_output=True, text=True, timeout=60, check=False)  # noqa: S602 - the test's own words
+        assert done.stderr == sentence
+
+
+def test_a_key_of_a_curve_that_is_not_supported_is_no_issuer(server: Server, tmp_path: Path) -> None:
+    shutil.copytree(server.home / "certs", tmp_path / "certs")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp112r1", "-nodes"),
+            *("-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certs" / "aa.pem"), "-subj", "/CN=small"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    done = responders("status", server.home / "certs" / "demo-good.pem", "--home", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = responders("timestamp", __file__, "--home", tmp_path, "--url", f"{server.url}/tsa")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_pointers_that_are_not_http_are_for_others() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+    access = x509.AuthorityInformationAccess(
+        [
+            x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url))
+            for url in ("ldap://x/y", "HTTP://ocsp.example/")
+        ]
+    )
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(access, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    assert responder_url(certificate) == "HTTP://ocsp.example/"
