@@ -64,13 +64,13 @@ class Records:
 
 async def read_records(store: ReadStore) -> Records:
     """Read the rows. Raises StoreUnavailable."""
-    issuers = await store.issuers()
     delegates = await store.credentials(CredentialKind.OCSP)
+    units = await store.credentials(CredentialKind.TSA)
     states = {each.id: (await store.status(each.issuer, each.serial)).state for each in delegates}
     return Records(
-        issuers,
+        await store.issuers(),  # last: an issuer is there before its credentials, and stays
         delegates,
-        await store.credentials(CredentialKind.TSA),
+        units,
         frozenset(at for at, state in states.items() if state is CertificateState.REVOKED),
     )
 

@@ -148,7 +148,7 @@ class Upkeep:
                     if self._authority is not None:
                         await self._authority.check_revocation()
             except (StoreError, TimeoutError) as error:
-                _logger.warning("the database did not answer: %s", error or "too late")
+                _logger.warning("the database did not answer: %s", str(error) or "too late")
             try:
                 async with asyncio.timeout(_CHECK_SECONDS):
                     await self._units_suspect.wait()
