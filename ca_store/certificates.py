@@ -112,7 +112,9 @@ class CertificateWriter(Transactions):
         with self._reading() as connection:
             return [_make_certificate(row) for row in connection.execute(query)]
 
-    def revoked(self, issuer: IssuerID) -> Sequence[tuple[int, Status]]:
+    def revoked(
+        self, issuer: IssuerID, *, retention: int = 0, since: int | None = None
+    ) -> Sequence[tuple[int, Status]]:
         last_crl = select(func.max(crl.c.this_update)).where(crl.c.issuer_id == issuer).scalar_subquery()
         query = (
             select(*STATUS_COLUMNS, certificate_status.c.serial)
@@ -120,9 +122,11 @@ class CertificateWriter(Transactions):
                 certificate_status.c.issuer_id == issuer,
                 certificate_status.c.state == CertificateState.REVOKED,
                 # RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate's expiry.
-                certificate_status.c.not_after >= func.coalesce(last_crl, 0),
+                certificate_status.c.not_after >= func.coalesce(last_crl, 0) - retention,
             )
             .order_by(certificate_status.c.serial)
         )
+        if since is not None:
+            query = query.where(certificate_status.c.changed_at >= since)
         with self._reading() as connection:
             return [(unpack_serial(row.serial), make_status(row[:-1])) for row in connection.execute(query)]

@@ -160,9 +160,12 @@ class IssuanceStore(Protocol):
         """A page of certificates ordered by (issuer, serial), from behind the pair ``after``."""
         ...
 
-    def revoked(self, issuer: IssuerID) -> Sequence[tuple[int, Status]]:
+    def revoked(
+        self, issuer: IssuerID, *, retention: int = 0, since: int | None = None
+    ) -> Sequence[tuple[int, Status]]:
         """(serial, status) of every revoked serial of an issuer that belongs on its next CRL, ordered by serial:
-        an expired one stays until it has been on one CRL issued after its expiry (RFC 5280 §3.3).
+        an expired one stays for ``retention`` seconds, and then until it has been on one more CRL (RFC 5280 §3.3).
+        With ``since`` only those that changed at that time or later.
         """
         ...
 

@@ -31,6 +31,8 @@ LIFE: Final = 7 * DAY
 """Seconds from thisUpdate to nextUpdate; at most 10 days (BR §4.9.7, CSBR §4.9.7)."""
 PERIOD: Final = DAY
 """Seconds after which a new one is signed even when nothing was revoked."""
+_COMMIT: Final = 300
+"""Seconds that a revocation may take from its time of change to its commit."""
 
 _ATTEMPTS: Final = 20
 _DATED: Final = frozenset({"code-signing", "timestamp"})
@@ -46,7 +48,9 @@ def sign_crl(core: Core, issuer: Issuer) -> CRL:
         next_update = min(now + LIFE, issuer.not_after)
         if next_update <= now:
             raise IssuanceError(f"the CA {issuer.label} has expired and signs no more CRLs")
-        der = encode_crl(issuer, core.store.revoked(issuer.id), number, (now, next_update), signer)
+        der = encode_crl(
+            issuer, core.store.revoked(issuer.id, retention=_retention(issuer, now)), number, (now, next_update), signer
+        )
         crl = CRL(issuer.id, number, now, next_update, der)
         try:
             core.store.add_crl(crl)
@@ -57,14 +61,27 @@ def sign_crl(core: Core, issuer: Issuer) -> CRL:
 
 
 def is_due(core: Core, issuer: Issuer) -> bool:
-    """Whether a CA lacks a CRL, or has had its newest for a period."""
+    """Whether a CA lacks a CRL, has had its newest for a period, or has a revocation that is not on it: one whose own
+    CRL could not be signed.
+    """
     now = core.now()
     if issuer.not_after <= now:
         return False
     try:
-        return now >= core.store.latest_crl(issuer.id).this_update + PERIOD
+        newest = core.store.latest_crl(issuer.id)
     except NotFound:
         return True
+    if now >= newest.this_update + PERIOD:
+        return True
+    recent = core.store.revoked(issuer.id, retention=_retention(issuer, now), since=newest.this_update - _COMMIT)
+    return any(_entry(issuer, *row).dump() not in newest.der for row in recent)
+
+
+def _retention(issuer: Issuer, now: int) -> int:
+    """Seconds that a revoked certificate stays on the CRL after its end (CSBR §4.10.1, §7.2)."""
+    period = purpose_of(issuer).answered_after_expiry
+    # As many months can be longer by two leap days when they are counted from another year.
+    return 0 if period is None else period.end(now) - now + 2 * DAY
 
 
 def encode_crl(
@@ -75,7 +92,6 @@ def encode_crl(
     signer: Signer,
 ) -> bytes:
     """The DER of a CRL; ``times`` are thisUpdate and nextUpdate. Raises IssuanceError when it fails its check."""
-    dated = purpose_of(issuer).name in _DATED
     algorithm = signature_algorithm(signer)
     fields: dict[str, Any] = {
         "version": "v2",
@@ -89,7 +105,7 @@ def encode_crl(
         ],
     }
     if revoked:  # RFC 5280 §5.1.2.6: absent, not empty
-        fields["revoked_certificates"] = [_entry(serial, status, dated=dated) for serial, status in revoked]
+        fields["revoked_certificates"] = [_entry(issuer, *row) for row in revoked]
     to_be_signed = asn1_crl.TbsCertList(fields)
     der = bytes(
         asn1_crl.CertificateList(
@@ -106,16 +122,16 @@ def encode_crl(
     return der
 
 
-def _entry(serial: int, status: Status, *, dated: bool) -> dict[str, Any]:
+def _entry(issuer: Issuer, serial: int, status: Status) -> asn1_crl.RevokedCertificate:
     revoked_at = status.changed_at if status.revoked_at is None else status.revoked_at
     extensions: list[dict[str, Any]] = []
     if status.reason is not None and status.reason is not Reason.unspecified:  # RFC 5280 §5.3.1: absent says as much
         extensions.append({"extn_id": "crl_reason", "extn_value": asn1_crl.CRLReason(int(status.reason))})
-    if dated and revoked_at < status.changed_at:
+    if purpose_of(issuer).name in _DATED and revoked_at < status.changed_at:
         # CSBR §7.2.2: a backdated revocation states the date a second time, so that a signature's age decides.
         date = asn1.GeneralizedTime(datetime.fromtimestamp(revoked_at, UTC))
         extensions.append({"extn_id": "invalidity_date", "extn_value": date})
     entry: dict[str, Any] = {"user_certificate": serial, "revocation_date": time_choice(revoked_at)}
     if extensions:
         entry["crl_entry_extensions"] = extensions
-    return entry
+    return asn1_crl.RevokedCertificate(entry)

@@ -147,6 +147,9 @@ def test_what_belongs_on_the_next_crl(store: IssuanceStore, root: IssuerID) -> N
     assert [serial for serial, _ in store.revoked(root)] == [5]
     store.add_crl(CRL(root, store.next_crl_number(root), LATER + 1, LATER + 100, b"crl after expiry"))
     assert store.revoked(root) == []
+    assert [serial for serial, _ in store.revoked(root, retention=1)] == [5]
+    assert [serial for serial, _ in store.revoked(root, retention=1, since=NOW)] == [5]
+    assert store.revoked(root, retention=1, since=NOW + 1) == []
 
 
 async def test_crls(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:

@@ -12,13 +12,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fakes import NOW, ManualClock
-from issuance_world import add_ca, advance, issue_one, read_certificate, small_core
+from issuance_world import add_ca, advance, issue_one, make_csr, read_certificate, small_core
 
 from ca_store.database import open_issuance_store
 from ca_store.types import Reason
 from issuance.crl import LIFE, PERIOD, is_due, sign_crl
+from issuance.csr import decode_request
+from issuance.period import DAY, Period
+from issuance.profile import CODE_SIGNING
 from issuance.revocation import revoke
 from issuance.signer_renewal import renew_unit
+from issuance.subscriber import issue_from_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,6 +127,52 @@ def test_it_is_due_after_a_period_and_ends_with_its_ca(core: Core, ecc: Issuer) 
     assert not is_due(core, ecc)
 
 
+def test_it_is_due_when_a_revocation_is_not_on_it(core: Core, ecc: Issuer) -> None:
+    """The CA's key may have been out of reach when the command that revoked wanted to sign."""
+    serial = issue_one(core, ecc)
+    sign_crl(core, ecc)
+    revoke(core, ecc, serial, Reason.superseded)  # within the very second of the CRL
+    assert is_due(core, ecc)
+    sign_crl(core, ecc)
+    assert not is_due(core, ecc)
+    advance(core, 10)
+    revoke(core, ecc, serial, Reason.superseded)  # says nothing new
+    assert not is_due(core, ecc)
+    revoke(core, ecc, serial, Reason.keyCompromise, NOW - 7)
+    assert is_due(core, ecc)
+    sign_crl(core, ecc)
+    assert not is_due(core, ecc)
+
+
+def test_a_late_commit_makes_it_due(core: Core, ecc: Issuer) -> None:
+    """Whoever revokes takes the time first and commits afterwards; a CRL of the time between knows nothing of it."""
+    serial = issue_one(core, ecc)
+    advance(core, 20)
+    sign_crl(core, ecc)
+    core.store.revoke(ecc.id, serial, Reason.superseded, NOW, NOW)
+    assert is_due(core, ecc)
+
+
+def test_a_revoked_code_signer_stays_on_it_for_ten_years(core: Core) -> None:
+    """CSBR §4.10.1, §7.2: a signature can be older than the end of its certificate."""
+    signing = add_ca(core, "signing", "code-signing", "root")
+    request = decode_request(make_csr("rsa-3072", common_name="Example University"))
+    serial, _ = issue_from_request(core, signing, CODE_SIGNING, request)
+    revoke(core, signing, serial, Reason.keyCompromise)
+    end = core.store.certificate(signing.id, serial).not_after
+    ten_years = Period(months=120).end(end)
+    for moment, there in (
+        (end + DAY, True),
+        (ten_years, True),
+        (ten_years + 4 * DAY, True),
+        (ten_years + 5 * DAY, False),
+    ):
+        advance(core, moment - core.now())
+        sign_crl(core, signing)
+        found = read_crl(core, signing).get_revoked_certificate_by_serial_number(serial)
+        assert (found is not None) == there, moment - end
+
+
 def test_a_number_taken_by_another_is_followed_by_one_that_knows_all_it_knew(core: Core, ecc: Issuer) -> None:
     serial = issue_one(core, ecc)
 
@@ -135,8 +185,10 @@ def test_a_number_taken_by_another_is_followed_by_one_that_knows_all_it_knew(cor
         def __getattr__(self, name: str) -> Any:
             return getattr(core.store, name)
 
-        def revoked(self, issuer: IssuerID) -> Sequence[tuple[int, Status]]:
-            rows = core.store.revoked(issuer)
+        def revoked(
+            self, issuer: IssuerID, *, retention: int = 0, since: int | None = None
+        ) -> Sequence[tuple[int, Status]]:
+            rows = core.store.revoked(issuer, retention=retention, since=since)
             if not self.overtaken:
                 self.overtaken = True
                 revoke(core, ecc, serial, Reason.superseded)
