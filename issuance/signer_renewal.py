@@ -55,6 +55,10 @@ class Tenure:
             return True
         return (self.until - now) * _REMAINING < self.until - self.not_before
 
+    def speaks(self, now: int) -> bool:
+        """Whether answers are signed with it now."""
+        return self.state is CertificateState.GOOD and self.credential.active_from <= now < self.until
+
 
 def tenures(core: Core, kind: CredentialKind, name: str | None = None) -> Sequence[Tenure]:
     """Credentials of one kind (and name) in order of creation."""
@@ -74,12 +78,17 @@ def ensure_delegate(core: Core, issuer: Issuer) -> bool:
 
 
 def renew_delegate(core: Core, issuer: Issuer, *, force: bool = False) -> Credential | None:
-    """Renew the OCSP delegate of an issuing key when that is due, or always with ``force``. None when it was not."""
+    """Renew the OCSP delegate of an issuing key when that is due, at once when none speaks now (a successor may wait
+    while the one before it was revoked), or always with ``force``. None when it was not.
+    """
+    now = core.now()
     present = _newest(core, CredentialKind.OCSP, issuer.label)
-    if issuer.not_after <= core.now() or not (force or _wanted(core, issuer, present)):
+    known = tenures(core, CredentialKind.OCSP, issuer.label)
+    at_once = force or not any(tenure.speaks(now) for tenure in known)
+    if issuer.not_after <= now or not (at_once or _wanted(core, issuer, present)):
         return None
     return _renew(
-        core, CredentialKind.OCSP, issuer.label, issuer, purpose_of(issuer).delegate_key, present, force=force
+        core, CredentialKind.OCSP, issuer.label, issuer, purpose_of(issuer).delegate_key, present, force=at_once
     )
 
 

@@ -101,6 +101,15 @@ class TestDelegates:
         assert third.active_from == core.now()
         assert on_record(core) == [third]
 
+    def test_one_that_was_revoked_while_its_successor_waits_leaves_no_silence(self, core: Core) -> None:
+        (first,) = on_record(core)
+        advance(core, 61 * DAY)
+        (waiting,) = renew_all(core)
+        revoke(core, core.store.issuer("root"), first.serial, Reason.superseded)
+        (now_speaking,) = renew_all(core)
+        assert now_speaking.active_from == core.now() < waiting.active_from
+        assert renew_all(core) == []
+
     def test_at_the_end_of_its_ca_there_is_no_successor(self, core: Core) -> None:
         root = core.store.issuer("root")
         advance(core, root.not_after - NOW - DAY)
