@@ -134,15 +134,25 @@ def _decode_ber(encoded: bytes) -> _TimeStampReq:
 
 
 def _der_members(contents: bytes) -> Iterator[bytes]:
-    """The members of a TimeStampReq. certReq and the extensions' critical are the only BOOLEANs."""
-    for value in _split(contents):
-        if value.tag == _EXTENSIONS:
-            extensions = (
-                der.tlv(one.tag[0], *map(_der_boolean, _split(one.contents))) for one in _split(value.contents)
-            )
-            yield der.context(0, *extensions)
-        else:
-            yield _der_boolean(value)
+    """The members of a TimeStampReq. A BOOLEAN is put right in the place of certReq or critical and nowhere else."""
+    members = list(_split(contents))
+    extensions = members.pop() if members and members[-1].tag == _EXTENSIONS else None
+    cert_req = members.pop() if members and members[-1].tag == _BOOLEAN else None
+    if any(each.tag in (_BOOLEAN, _EXTENSIONS) for each in members):
+        raise BadDataFormat(NOT_A_REQUEST)
+    yield from (each.encoded for each in members)
+    if cert_req is not None:
+        yield _der_boolean(cert_req)
+    if extensions is not None:
+        yield der.context(0, *map(_der_extension, _split(extensions.contents)))
+
+
+def _der_extension(extension: _Value) -> bytes:
+    match list(_split(extension.contents)):
+        case [oid, critical, value]:
+            return der.tlv(extension.tag[0], oid.encoded, _der_boolean(critical), value.encoded)
+        case _:
+            return extension.encoded
 
 
 def _der_boolean(value: _Value) -> bytes:
