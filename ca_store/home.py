@@ -19,6 +19,8 @@ CONFIGURATION: Final = "responders.toml"
 DEFAULT_DATABASE_URL: Final = "sqlite:///ca.db"
 DEFAULT_PASSPHRASE_FILE: Final = "keys/passphrase"  # noqa: S105 - a file's name
 
+_MAX_PORT: Final = 65_535
+
 _OWN_SECTIONS: Final = {"database": {"url"}, "keys": {"passphrase_file"}}
 
 
@@ -88,14 +90,18 @@ def resolve_url(url: str, home: Path) -> str:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
         raise ValueError("this is not a database URL, such as sqlite:///ca.db or postgresql://user@host/name") from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise ValueError("an SQLite database needs a file, such as sqlite:///ca.db")
+        if parsed.query:
+            raise ValueError("an SQLite database takes no parameters in its URL")
         parsed = parsed.set(drivername="sqlite", database=str((home / parsed.database).absolute()))
     elif backend == "postgresql":
+        if parsed.port is not None and not 0 < parsed.port <= _MAX_PORT:
+            raise ValueError(f"{parsed.port} is no port: it must lie between 1 and {_MAX_PORT}")
         parsed = parsed.set(drivername="postgresql+psycopg")
     else:
         raise ValueError(f"{backend} is not supported: use sqlite or postgresql")

@@ -48,7 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command; its exit status."""
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    for name, value in vars(options).items():
+        if isinstance(value, str) and not value.isprintable():  # also octets that are not text
+            parser.error(f"{name} is not text: {value!r}")
     try:
         options.run(options, SystemClock())
     except (IssuanceError, StoreError) as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ca_store.signing import KeyType
 from ca_store.types import format_serial
+from issuance import cli_arguments
 from issuance.authority import Plan, create
 from issuance.cli_output import print_record, print_records
 from issuance.files import encode_pem, publish, replace_file
@@ -49,7 +49,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     showing = actions.add_parser("show", parents=[common], help="one CA")
     showing.add_argument("label", metavar="LABEL")
     showing.add_argument("--json", action="store_true")
-    showing.add_argument("--out", type=Path, metavar="FILE", help="write its certificate as PEM")
+    showing.add_argument("--out", type=cli_arguments.output, metavar="FILE", help="write its certificate as PEM")
     showing.set_defaults(run=_show)
 
 

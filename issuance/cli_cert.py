@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ca_store.errors import NotFound, StoreError
-from ca_store.types import CertificateState, Reason, format_serial, parse_serial
+from ca_store.types import CertificateState, Reason, format_serial
+from issuance import cli_arguments
 from issuance.cli_output import print_record, print_records
 from issuance.crl import sign_crl
 from issuance.csr import decode_request
 from issuance.errors import IssuanceError
 from issuance.files import encode_pem, replace_file
 from issuance.home import open_core
-from issuance.period import format_time, parse_time
+from issuance.period import format_time
 from issuance.profile import SUBSCRIBER_PROFILES
 from issuance.revocation import certificate_of, revoke
 from issuance.subscriber import issue_from_request
@@ -38,13 +38,15 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     actions = topic.add_subparsers(title="commands", required=True, metavar="COMMAND")
     named = argparse.ArgumentParser(add_help=False)
     named.add_argument("--ca", required=True, metavar="LABEL", help="the CA that issued it")
-    named.add_argument("--serial", required=True, type=_serial, metavar="HEX")
+    named.add_argument("--serial", required=True, type=cli_arguments.serial, metavar="HEX")
 
     issuing = actions.add_parser("issue", parents=[common], help="issue from a signing request; prints the serial")
     issuing.add_argument("--ca", required=True, metavar="LABEL", help="the CA that issues")
     issuing.add_argument("--profile", required=True, choices=SUBSCRIBER_PROFILES)
-    issuing.add_argument("--csr", required=True, type=Path, metavar="FILE", help="PKCS #10, PEM or DER")
-    issuing.add_argument("--out", type=Path, metavar="FILE", help="write the certificate as PEM")
+    issuing.add_argument(
+        "--csr", required=True, type=cli_arguments.contents, metavar="FILE", help="PKCS #10, PEM or DER"
+    )
+    issuing.add_argument("--out", type=cli_arguments.output, metavar="FILE", help="write the certificate as PEM")
     issuing.set_defaults(run=_issue)
 
     revoking = actions.add_parser("revoke", parents=[common, named], help="revoke, or correct a revocation")
@@ -55,7 +57,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
         metavar="REASON",
         help="RFC 5280's name, such as keyCompromise",
     )
-    revoking.add_argument("--at", type=_time, metavar="TIME", help="RFC 3339; default: now")
+    revoking.add_argument("--at", type=cli_arguments.time, metavar="TIME", help="RFC 3339; default: now")
     revoking.set_defaults(run=_revoke)
 
     listing = actions.add_parser("list", parents=[common], help="certificates")
@@ -67,14 +69,12 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 
     showing = actions.add_parser("show", parents=[common, named], help="one certificate")
     showing.add_argument("--json", action="store_true")
-    showing.add_argument("--out", type=Path, metavar="FILE", help="write the certificate as PEM")
+    showing.add_argument("--out", type=cli_arguments.output, metavar="FILE", help="write the certificate as PEM")
     showing.set_defaults(run=_show)
 
 
 def _issue(options: argparse.Namespace, clock: Clock) -> None:
-    request = decode_request(options.csr.read_bytes())
-    if options.out is not None and not options.out.parent.is_dir():
-        raise IssuanceError(f"{options.out} cannot be written: its folder does not exist")
+    request = decode_request(options.csr)
     with open_core(options.home, clock) as core:
         issuer = core.store.issuer(options.ca)
         serial, certificate = issue_from_request(core, issuer, core.settings.profile(options.profile), request)
@@ -135,17 +135,3 @@ def _record(certificate: Certificate) -> Record:
         "revoked_at": None if status.revoked_at is None else format_time(status.revoked_at),
         "reason": None if status.reason is None else status.reason.name,
     }
-
-
-def _serial(text: str) -> int:
-    try:
-        return parse_serial(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _time(text: str) -> int:
-    try:
-        return parse_time(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an RFC 3339 time such as 2026-11-25T04:00:00Z") from None

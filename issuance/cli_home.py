@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ca_store.home import DEFAULT_DATABASE_URL
+from issuance import cli_arguments
 from issuance.home import Wish, make_home, open_core, publish_unit
 from issuance.settings import DEFAULT_BASE_URL
 from issuance.timers import Timers
@@ -23,9 +24,16 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
     """Add ``init`` and ``run``."""
     init = commands.add_parser("init", parents=[common], help="create a home")
     init.add_argument("--demo", action="store_true", help="with CAs, signers and sample certificates")
-    init.add_argument("--database", metavar="URL", default=DEFAULT_DATABASE_URL, help="default: SQLite in the home")
+    init.add_argument(
+        "--database",
+        type=cli_arguments.database_url,
+        metavar="URL",
+        default=DEFAULT_DATABASE_URL,
+        help="default: SQLite in the home",
+    )
     init.add_argument(
         "--base-url",
+        type=cli_arguments.base_url,
         metavar="URL",
         default=DEFAULT_BASE_URL,
         help=f"where relying parties reach the responders (default: {DEFAULT_BASE_URL})",

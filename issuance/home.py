@@ -74,13 +74,10 @@ class Wish:
 
 def make_home(path: Path, wish: Wish, clock: Clock) -> None:
     """Make a home, or complete one that was begun. Raises SetupRefused when it is complete or holds other things,
-    StoreError, OSError.
+    ValueError for a database that is not supported, StoreError, OSError.
     """
     settings = Settings(base_url=wish.base_url)
-    try:
-        url = resolve_url(wish.database, path)
-    except ValueError as error:
-        raise SetupRefused(f"--database: {error}") from None
+    url = resolve_url(wish.database, path)
     path.mkdir(parents=True, exist_ok=True)
     with _claim(path, wish):
         for folder, mode in (("keys", 0o700), ("certs", 0o755)):

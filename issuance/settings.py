@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL: Final = "http://127.0.0.1:8080"
 
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_PATH: Final = re.compile(r"(/[A-Za-z0-9._~%-]+)*")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -30,11 +36,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what would end up wrong in certificates."""
-        parts = urlsplit(str(self.base_url))
-        if parts.scheme != "http" or not parts.netloc or parts.query or parts.fragment or self.base_url.endswith("/"):
-            raise SetupRefused(
-                f"[issuance] base_url must be an http:// URL without a slash at its end, not {self.base_url!r}"
-            )
+        _check_base_url(self.base_url)
         try:
             der.oid(self.client_policy)
         except (ValueError, AttributeError):
@@ -58,6 +60,25 @@ class Settings:
             return PROFILES[name]
         except KeyError:
             raise SetupRefused(f"there is no profile {name!r}") from None
+
+
+def _check_base_url(url: object) -> None:
+    """Only what every client writes the same way; a pointer is an IA5String (RFC 5280 §4.2.1.6)."""
+    refused = SetupRefused(f"[issuance] base_url must be an http:// URL without a slash at its end, not {url!r}")
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        host, port = parts.hostname or "", parts.port
+        if parts.netloc.startswith("["):
+            ipaddress.IPv6Address(host)
+        elif not _HOST.fullmatch(host):
+            raise refused
+    except ValueError:
+        raise refused from None
+    suffix = "" if port is None else f":{port}"
+    if port == 0 or parts.netloc.lower() not in (host + suffix, f"[{host}]{suffix}") or not _PATH.fullmatch(parts.path):
+        raise refused
+    if url != f"http://{parts.netloc}{parts.path}":
+        raise refused
 
 
 def read_settings(document: Mapping[str, Any]) -> Settings:

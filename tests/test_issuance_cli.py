@@ -70,12 +70,19 @@ class TestIssue:
             (("--ca", "client", "--profile", "server", "--csr", "CSR"), 1, "client (client) does not issue server"),
             (("--ca", "root", "--profile", "server", "--csr", "CSR"), 1, "root (root) does not issue server"),
             (("--ca", "server-ecc", "--profile", "server", "--csr", "CSR"), 1, "certifies EC keys only"),
-            (("--ca", "server-rsa", "--profile", "server", "--csr", "/nowhere/a"), 1, "/nowhere/a: No such file"),
-            (("--ca", "server-rsa", "--profile", "server", "--csr", "/"), 1, "/: Is a directory"),
-            (
-                ("--ca", "server-rsa", "--profile", "server", "--csr", "CSR", "--out", "/nowhere/a"),
-                1,
-                "its folder does not exist",
+            (("--ca", "server-rsa", "--profile", "server", "--csr", "/nowhere/a"), 2, "/nowhere/a: No such file"),
+            (("--ca", "server-rsa", "--profile", "server", "--csr", "/"), 2, "/: Is a directory"),
+            (("--ca", "server-rsa", "--profile", "server", "--csr", "/dev/zero"), 2, "holds more than"),
+            (("--ca", "\udcff", "--profile", "server", "--csr", "CSR"), 2, "ca is not text"),
+            (("--ca", "server\nrsa", "--profile", "server", "--csr", "CSR"), 2, "ca is not text"),
+            *(
+                (("--ca", "server-rsa", "--profile", "server", "--csr", "CSR", "--out", out), 2, sentence)
+                for out, sentence in (
+                    ("/nowhere/a", "its folder does not exist"),
+                    ("/", "not the name of a file"),
+                    (".", "not the name of a file"),
+                    ("", "not the name of a file"),
+                )
             ),
         ],
     )

@@ -140,12 +140,43 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         (("--database", "ca.db"), "not a database URL"),
         (("--base-url", "https://pki.example.ac.jp"), "base_url must be an http:// URL"),
         (("--base-url", "http://pki.example.ac.jp/"), "without a slash at its end"),
-        (("--base-url", "pki.example.ac.jp"), "base_url must be an http:// URL"),
+        (("--database", "postgresql://host:port/ca"), "not a database URL"),
+        (("--database", "postgresql://host:99999999/ca"), "port"),
+        (("--database", "sqlite:///ca.db?mode=ro"), "takes no parameters"),
+        (("--database", "sqlite://"), "needs a file"),
+        *(
+            (("--base-url", url), "base_url must be an http:// URL")
+            for url in (
+                "pki.example.ac.jp",
+                "HTTP://pki.example.ac.jp",
+                "http://",
+                "http://[::1",
+                "http://[pki]",
+                "http://pki.example.ac.jp:port",
+                "http://pki.example.ac.jp:99999",
+                "http://pki.example.ac.jp:0",
+                "http://pki.example.ac.jp:",
+                "http://user@pki.example.ac.jp",
+                "http://pki.example.ac.jp/a b",
+                "http://pki.example.ac.jp/a?b",
+                "http://pki.example.ac.jp#",
+                "http://大学.example.ac.jp",
+                "http://pki..example.ac.jp",
+                "http://-pki.example.ac.jp",
+            )
+        ),
     ],
 )
 def test_wrong_urls_make_no_folder(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
-    assert sentence in refused("init", *arguments, home=tmp_path / "home")
+    assert sentence in refused("init", *arguments, home=tmp_path / "home", status=2)
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:8080", "http://127.0.0.1", "http://PKI.example.ac.jp/a/b%20c", "http://localhost:65535"]
+)
+def test_urls_that_pointers_can_begin_with(url: str) -> None:
+    assert Settings(base_url=url).pointers("a").ocsp == f"{url}/ocsp"
 
 
 @pytest.mark.parametrize(
