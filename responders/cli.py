@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the responders' sections, instead of the home's")
+    parser.add_argument("--config", type=_file, metavar="FILE", help="the responders' sections, instead of the home's")
     parser.add_argument("--listen", type=_address, metavar="HOST:PORT", help="the public listener")
     parser.add_argument("--admin", type=_address, metavar="HOST:PORT", help="health and metrics")
     parser.add_argument("--workers", type=_count, metavar="N", help="processes that answer (default: the usable cores)")
@@ -105,6 +105,13 @@ def _timestamp(options: argparse.Namespace) -> int:
     from responders.cli_relying_party import timestamp  # noqa: PLC0415 - see above
 
     return timestamp(options)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file")
+    return path
 
 
 def _address(text: str) -> object:
