@@ -44,7 +44,7 @@ $(BIN)/python:
 
 $(VENV)/.serves: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[lint]'
 	@touch $@
 
 $(VENV)/.tests: pyproject.toml constraints.txt $(VENV)/.serves

@@ -86,6 +86,12 @@ class ReadStore(StatusStore, SerialBlockStore, Protocol):
         """The newest CRL of the issuer with this label. Raises NotFound."""
         ...
 
+    async def example(self, issuer: IssuerID, state: CertificateState, after: int) -> int | None:
+        """The serial of some certificate of an issuer that is in this state and expires later than ``after`` (POSIX
+        seconds); None when there is none. Good or revoked, for whoever wants to try an answer.
+        """
+        ...
+
     async def ping(self) -> None:
         """One round trip. Raises StoreUnavailable."""
         ...

@@ -17,9 +17,9 @@ from ca_store.engine import CHANNEL, postgresql_arguments
 from ca_store.errors import Conflict, NotFound, StoreUnavailable
 from ca_store.feed import Feed
 from ca_store.issuers import HASHES, ISSUERS, make_issuers
-from ca_store.schema import pack_serial
-from ca_store.statuses import STATUS, make_status, never_used
-from ca_store.types import MAX_SERIAL
+from ca_store.schema import pack_serial, unpack_serial
+from ca_store.statuses import EXAMPLES, STATUS, make_status, never_used
+from ca_store.types import MAX_SERIAL, CertificateState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +39,7 @@ POOL_SIZE: Final = 4
 """Connections a worker reads through; past it a look-up waits for one."""
 
 _STATUS: Final = Query(STATUS)
+_EXAMPLES: Final = {state: Query(EXAMPLES[state]) for state in CertificateState}
 _ISSUERS: Final = Query(ISSUERS)
 _HASHES: Final = Query(HASHES)
 _INSERT_BLOCK: Final = Query(INSERT)
@@ -119,6 +120,10 @@ class PostgreSQLReadStore:
         if not rows:
             raise NotFound(f"there is no CRL of a CA labelled {label!r}")
         return make_crl(rows[0])
+
+    async def example(self, issuer: IssuerID, state: CertificateState, after: int) -> int | None:
+        rows = await self._connections.rows(_EXAMPLES[state], {"issuer": issuer, "after": after})
+        return unpack_serial(bytes(rows[0].serial)) if rows else None
 
     async def ping(self) -> None:
         await self._connections.rows(_PING)

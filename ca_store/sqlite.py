@@ -20,8 +20,8 @@ from ca_store.engine import connect_sqlite, store_errors, writing_engine
 from ca_store.errors import Conflict, NotFound, StoreUnavailable
 from ca_store.feed import Feed
 from ca_store.issuers import HASHES, ISSUERS, make_issuers
-from ca_store.schema import change, pack_serial
-from ca_store.statuses import STATUS, make_status, never_used
+from ca_store.schema import change, pack_serial, unpack_serial
+from ca_store.statuses import EXAMPLES, STATUS, make_status, never_used
 from ca_store.types import MAX_SERIAL
 
 if TYPE_CHECKING:
@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ca_store.clock import Clock
-    from ca_store.types import CRL, Change, Credential, CredentialKind, Issuer, IssuerID, SerialBlock, Status
+    from ca_store.types import (
+        CRL,
+        CertificateState,
+        Change,
+        Credential,
+        CredentialKind,
+        Issuer,
+        IssuerID,
+        SerialBlock,
+        Status,
+    )
 
 POLL_SECONDS: Final = 0.05
 """How often the feed looks whether anyone committed; one look is a few microseconds."""
@@ -155,6 +165,11 @@ class SQLiteReadStore:
         if row is None:
             raise NotFound(f"there is no CRL of a CA labelled {label!r}")
         return make_crl(row)
+
+    async def example(self, issuer: IssuerID, state: CertificateState, after: int) -> int | None:
+        with store_errors():
+            row = self._connection.execute(EXAMPLES[state], {"issuer": issuer, "after": after}).first()
+        return None if row is None else unpack_serial(row.serial)
 
     async def ping(self) -> None:
         with store_errors():

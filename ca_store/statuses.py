@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ca_store.changes import record_change
@@ -28,6 +28,20 @@ STATUS_COLUMNS: Final = (_ROW.state, _ROW.reason, _ROW.revoked_at, _ROW.changed_
 
 STATUS: Final = select(*STATUS_COLUMNS).where(_ROW.issuer_id == bindparam("issuer"), _ROW.serial == bindparam("serial"))
 """The one look-up of the hot path; parameters ``issuer`` and ``serial`` (packed)."""
+
+EXAMPLES: Final = {
+    state: select(_ROW.serial)
+    .where(
+        _ROW.issuer_id == bindparam("issuer"),
+        # A literal, because SQLite takes the index of the revoked only for a state that it can read.
+        _ROW.state == literal_column(str(state.value)),
+        _ROW.not_after > bindparam("after"),
+    )
+    .order_by(_ROW.serial)
+    .limit(1)
+    for state in CertificateState
+}
+"""By state: the first serial of an issuer in it that expires later than ``after``; parameters ``issuer``, ``after``."""
 
 
 def make_status(row: Sequence[Any]) -> Status:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from ca_store.clock import Clock
+    from responders.selfcheck import SelfCheck
     from responders.shared_state import SharedState
 
 _STORE_SECONDS: Final = 5.0
@@ -24,10 +25,11 @@ _FEED_MARGIN: Final = 1.0
 class Readiness:
     """Whether the whole server should get traffic, and if not, why."""
 
-    def __init__(self, state: SharedState, clock: Clock, feed_bound: float) -> None:
+    def __init__(self, state: SharedState, clock: Clock, feed_bound: float, selfcheck: SelfCheck | None = None) -> None:
         self._state = state
         self._clock = clock
         self._feed_seconds = feed_bound + _FEED_MARGIN
+        self._selfcheck = selfcheck
         self.stopping = False
 
     def faults(self) -> Iterator[str]:
@@ -42,17 +44,30 @@ class Readiness:
                 yield f"worker {number}: the database does not answer"
             elif now - row.confirmed > self._feed_seconds:
                 yield f"worker {number}: the change feed is lost"
+        if self._selfcheck is not None:
+            yield from self._selfcheck.failures()
+
+    def remarks(self, *, verbose: bool) -> Iterator[str]:
+        """What does not keep traffic away: lint errors, refused signers; with ``verbose`` all that was tried."""
+        if self._selfcheck is not None:
+            yield from self._selfcheck.remarks()
+            if verbose:
+                yield from self._selfcheck.summary()
 
 
 def create_admin(readiness: Readiness, registry: CollectorRegistry) -> web.Application:
-    """``/healthz``: the supervisor runs. ``/readyz``: every worker answers. ``/metrics``: Prometheus."""
+    """``/healthz``: the supervisor runs. ``/readyz``: every worker answers, and no answer was found to be wrong; what
+    the self-check found besides follows the first line, and ``/readyz?verbose`` says what it tried. ``/metrics``:
+    Prometheus.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return _text(["ok"])
 
-    async def readyz(_: web.Request) -> web.Response:
+    async def readyz(request: web.Request) -> web.Response:
         faults = list(readiness.faults())
-        return _text(faults or ["ready"], status=503 if faults else 200)
+        remarks = readiness.remarks(verbose="verbose" in request.query)
+        return _text([*(faults or ["ready"]), *remarks], status=503 if faults else 200)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

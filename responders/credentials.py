@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -38,6 +39,8 @@ class Roster:
 
     directory: Directory
     units: Mapping[str, Unit]
+    signers: int
+    """A number of 64 bits that changes with the set of delegates, the same in every worker."""
     changes_at: int | None
     """POSIX seconds at which the next credential of a unit becomes active."""
     delegate_rows: frozenset[tuple[IssuerID, int]]
@@ -103,6 +106,7 @@ class CredentialLoader:
         return Roster(
             directory=Directory(records.issuers, delegates),
             units=units,
+            signers=_fingerprint(delegates),
             changes_at=min(upcoming, default=None),
             delegate_rows=frozenset((each.issuer, each.serial) for each in records.delegates),
             unit_rows=_rows(units),
@@ -152,6 +156,11 @@ class CredentialLoader:
                 else:
                     yield name, self._units[credential.id]
                     break
+
+
+def _fingerprint(delegates: Sequence[Delegate]) -> int:
+    names = sorted(f"{each.issuer.id}:{each.serial}:{each.active_from}" for each in delegates)
+    return int.from_bytes(hashlib.sha256("\n".join(names).encode()).digest()[:8], "big")
 
 
 def _rows(units: Mapping[str, Unit]) -> frozenset[tuple[IssuerID, int]]:

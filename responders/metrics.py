@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ocsp.selfcheck import Severity
 from responders.counters import COUNTERS, GAUGE_HELP, HELP, counter_index
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from ca_store.clock import Clock
+    from responders.selfcheck import SelfCheck
     from responders.shared_state import SharedState
 
 _PREFIX: Final = "responders"
@@ -53,8 +55,56 @@ class WorkerCollector(Collector):
         )
 
 
-def make_registry(state: SharedState, clock: Clock, restarts: Callable[[], int]) -> CollectorRegistry:
+class SelfCheckCollector(Collector):
+    """What the last self-check found, signer by signer; nothing but zeros before the first has finished."""
+
+    def __init__(self, selfcheck: SelfCheck) -> None:
+        self._selfcheck = selfcheck
+
+    def collect(self) -> Iterator[Metric]:
+        """Labels are the operator's own: CAs and the serials of their delegates."""
+        found = self._selfcheck.found
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_selfcheck_timestamp_seconds",
+            "When the last self-check finished (POSIX seconds).",
+            value=self._selfcheck.finished_at,
+        )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_selfcheck_linted",
+            "Whether a linter took part in the last self-check.",
+            value=bool(found and found.linter),
+        )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_selfcheck_refused", "Delegates that may not speak.", value=len(found.refused) if found else 0
+        )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_selfcheck_silent", "CAs that nobody speaks for.", value=len(found.silent) if found else 0
+        )
+        findings = GaugeMetricFamily(
+            f"{_PREFIX}_selfcheck_findings",
+            "What the last self-check found about a delegate's answers.",
+            labels=["issuer", "signer", "severity"],
+        )
+        ends = GaugeMetricFamily(
+            f"{_PREFIX}_signer_not_after_seconds",
+            "When a delegate's certificate ends (POSIX seconds).",
+            labels=["issuer", "signer"],
+        )
+        for signer in found.signers if found else ():
+            ends.add_metric([signer.issuer, signer.serial], signer.not_after)
+            for severity in Severity:
+                count = sum(each.severity is severity for each in signer.findings)
+                findings.add_metric([signer.issuer, signer.serial, severity.value], count)
+        yield findings
+        yield ends
+
+
+def make_registry(
+    state: SharedState, clock: Clock, restarts: Callable[[], int], selfcheck: SelfCheck | None = None
+) -> CollectorRegistry:
     """A registry with nothing else in it."""
     registry = CollectorRegistry()
     registry.register(WorkerCollector(state, clock, restarts))
+    if selfcheck is not None:
+        registry.register(SelfCheckCollector(selfcheck))
     return registry

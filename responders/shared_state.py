@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _WORD: Final = 8
 _GAUGE_AT: Final = {name: len(COUNTERS) + at for at, name in enumerate(GAUGES)}
-_HEARTBEAT, _READY, _CONFIRMED, _STORE = _STATE = range(len(COUNTERS) + len(GAUGES), len(COUNTERS) + len(GAUGES) + 4)
+_BEGIN: Final = len(COUNTERS) + len(GAUGES)
+_HEARTBEAT, _READY, _CONFIRMED, _STORE, _SIGNERS = _STATE = range(_BEGIN, _BEGIN + 5)
 _ROW: Final = _STATE.stop
 _NANO: Final = 1_000_000_000
 
@@ -113,6 +114,16 @@ class Row:
     @store_answered.setter
     def store_answered(self, moment: float) -> None:
         self.words[_STORE] = int(moment * _NANO)
+
+    @property
+    def signers(self) -> int:
+        """The worker's ``Roster.signers``; 0 before the first."""
+        value: int = self.words[_SIGNERS]
+        return value
+
+    @signers.setter
+    def signers(self, value: int) -> None:
+        self.words[_SIGNERS] = value
 
     def beat(self, now: float, confirmed: float) -> None:
         """Show a sign of life, and how far the feed is."""

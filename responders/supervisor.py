@@ -20,6 +20,7 @@ from ca_store.clock import SystemClock
 from responders.admin import Readiness, create_admin
 from responders.metrics import make_registry
 from responders.process import BACKLOG, REFUSED
+from responders.selfcheck import SelfCheck
 from responders.shared_state import SharedState
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Supervisor:
         self._settings = plan.config.server
         self._clock = SystemClock()
         self._state = SharedState.create(plan.workers)
-        self._readiness = Readiness(self._state, self._clock, plan.config.ocsp.feed_bound)
+        self._selfcheck = SelfCheck(plan.home, plan.config_file, self._state, self._clock)
+        self._readiness = Readiness(self._state, self._clock, plan.config.ocsp.feed_bound, self._selfcheck)
         self._processes: dict[int, Process] = {}
         self._restarts = 0
         self._started = False
@@ -105,7 +107,10 @@ class Supervisor:
         _raise_descriptor_limit()
         with bind(self._plan.listen) as listener, bind(self._plan.admin) as admin:
             runner = web.AppRunner(
-                create_admin(self._readiness, make_registry(self._state, self._clock, lambda: self._restarts)),
+                create_admin(
+                    self._readiness,
+                    make_registry(self._state, self._clock, lambda: self._restarts, self._selfcheck),
+                ),
                 access_log=None,
                 handle_signals=False,
             )
@@ -133,7 +138,7 @@ class Supervisor:
             await self._stop_workers(keepers)
 
     async def _announce(self, listener: socket.socket, admin: socket.socket) -> None:
-        """Say so once everything answers; from then on a worker that dies is replaced."""
+        """Say so once everything answers; from then on a worker that dies is replaced, and the server checks itself."""
         while any(self._readiness.faults()):  # noqa: ASYNC110 - shared memory tells nobody when it changes
             await asyncio.sleep(_WATCH_SECONDS / 5)
         self._started = True
@@ -141,6 +146,7 @@ class Supervisor:
             "serving on http://%s with %d workers; health and metrics on http://%s",
             *(_name(listener), self._plan.workers, _name(admin)),
         )
+        await self._selfcheck.run()
 
     async def _stop_requested(self) -> None:
         """Returns on the first signal; one more, a second or more later, ends everything at once."""

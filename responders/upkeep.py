@@ -59,6 +59,7 @@ class Upkeep:
         self._row = row
         self._roster_stale = asyncio.Event()
         self._units_suspect = asyncio.Event()
+        row.signers = roster.signers
         # The counters of the one before in this row, on which those of this process are put.
         self._before = [row.counter(each) for each in (_HIT, _MISS, _EVICTION, _SIGNATURE)]
 
@@ -133,6 +134,7 @@ class Upkeep:
         before, after = self._roster, roster.keep_units(self._roster)
         self._roster = after
         self._responder.use(after.directory)
+        self._row.signers = after.signers
         if self._authority is not None:
             self._authority.use(after.units)
         if (before.delegate_rows, before.unit_rows) != (after.delegate_rows, after.unit_rows):

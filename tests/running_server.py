@@ -75,8 +75,15 @@ class Server:
 
     def worker_pids(self) -> list[int]:
         """The processes that answer at present."""
+        return self._children(b"responders.worker")
+
+    def selfcheck_pids(self) -> list[int]:
+        """The processes of the self-check: one, while it runs."""
+        return self._children(b"responders.selfcheck_process")
+
+    def _children(self, module: bytes) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        return [int(pid) for pid in children.split() if module in _command(int(pid))]
 
     def wait_ready(self) -> None:
         """Raises TimeoutError, or RuntimeError with the log when the server has ended."""
@@ -121,6 +128,14 @@ def stop(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+
+
+def _command(pid: int) -> list[bytes]:
+    """A process's arguments; none when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def free_port(host: str = "127.0.0.1") -> int:

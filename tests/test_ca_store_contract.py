@@ -221,3 +221,16 @@ async def test_a_block_that_was_drawn_before_is_drawn_again(reader: ReadStore, m
 
 async def test_the_online_server_can_be_asked_for_a_sign_of_life(reader: ReadStore) -> None:
     await reader.ping()
+
+
+async def test_an_example_is_in_the_state_and_in_force(store: IssuanceStore, root: IssuerID, reader: ReadStore) -> None:
+    issue(store, root, 5)
+    store.reserve(root, 6, "server", LATER, NOW)
+    assert await reader.example(root, CertificateState.REVOKED, NOW) is None
+    issue(store, root, 7)
+    store.revoke(root, 7, Reason.superseded, NOW, NOW)
+    assert await reader.example(root, CertificateState.REVOKED, NOW) == 7
+    assert await reader.example(root, CertificateState.RESERVED, NOW) == 6
+    assert await reader.example(root, CertificateState.GOOD, LATER - 1) == 5
+    assert await reader.example(root, CertificateState.REVOKED, LATER) is None
+    assert await reader.example(IssuerID(root + 1), CertificateState.GOOD, NOW) is None

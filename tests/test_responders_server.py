@@ -362,7 +362,7 @@ def test_a_worker_that_cannot_start_again_is_tried_again_and_says_why(quick: Ser
     try:
         passphrase.chmod(0o644)
         os.kill(quick.worker_pids()[0], signal.SIGKILL)
-        until(lambda: "can be read by others" in quick.log.read_text(), f"nobody was told in {quick.log}")
+        until(lambda: "can be read by others" in quick.log.read_text(), f"nobody was told:\n{quick.log.read_text()}")
         assert not quick.ready()
         assert status_of(quick, good_request(quick.home)) == "GOOD"
     finally:
