@@ -30,13 +30,23 @@ class Readiness:
         self._clock = clock
         self._feed_seconds = feed_bound + _FEED_MARGIN
         self._selfcheck = selfcheck
+        self.starting = False
+        """Set until the supervisor has seen that every worker answers."""
         self.stopping = False
 
     def faults(self) -> Iterator[str]:
         """One line for each thing that is not as it must be."""
-        now = self._clock.monotonic()
+        if self.starting:
+            yield "the server is starting"
         if self.stopping:
             yield "the server is stopping"
+        yield from self.worker_faults()
+        if self._selfcheck is not None:
+            yield from self._selfcheck.failures()
+
+    def worker_faults(self) -> Iterator[str]:
+        """One line for each worker that does not answer as it must."""
+        now = self._clock.monotonic()
         for number, row in enumerate(self._state.rows()):
             if not row.ready:
                 yield f"worker {number} is not ready"
@@ -44,8 +54,6 @@ class Readiness:
                 yield f"worker {number}: the database does not answer"
             elif now - row.confirmed > self._feed_seconds:
                 yield f"worker {number}: the change feed is lost"
-        if self._selfcheck is not None:
-            yield from self._selfcheck.failures()
 
     def remarks(self, *, verbose: bool) -> Iterator[str]:
         """What does not keep traffic away: lint errors, refused signers; with ``verbose`` all that was tried."""

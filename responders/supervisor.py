@@ -97,6 +97,7 @@ class Supervisor:
         self._state = SharedState.create(plan.workers)
         self._selfcheck = SelfCheck(plan.home, plan.config_file, self._state, self._clock)
         self._readiness = Readiness(self._state, self._clock, plan.config.ocsp.feed_bound, self._selfcheck)
+        self._readiness.starting = True
         self._processes: dict[int, Process] = {}
         self._restarts = 0
         self._started = False
@@ -139,9 +140,11 @@ class Supervisor:
 
     async def _announce(self, listener: socket.socket, admin: socket.socket) -> None:
         """Say so once everything answers; from then on a worker that dies is replaced, and the server checks itself."""
-        while any(self._readiness.faults()):  # noqa: ASYNC110 - shared memory tells nobody when it changes
+        while any(self._readiness.worker_faults()):  # noqa: ASYNC110 - shared memory tells nobody when it changes
             await asyncio.sleep(_WATCH_SECONDS / 5)
+        # Whoever has been told that the server is ready may count on it that a worker is replaced.
         self._started = True
+        self._readiness.starting = False
         _logger.info(
             "serving on http://%s with %d workers; health and metrics on http://%s",
             *(_name(listener), self._plan.workers, _name(admin)),
