@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from ca_store.errors import NotFound, SigningOverload, StoreUnavailable
-from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind
+from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind, HashAlgorithm
 from ocsp import codec
 from ocsp.cache import Cache
 from ocsp.errors import InternalError, MalformedRequest, OCSPError, TryLater, Unauthorized
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ocsp.window import Times
 
 _logger: Final = logging.getLogger(__name__)
+_HASH_NAMES: Final = {HashAlgorithm.SHA1.value: "sha1", HashAlgorithm.SHA256.value: "sha256"}
+"""The weaker one first: what an operator wants to know is whether it can be given up."""
 
 
 class Responder:
@@ -168,6 +170,7 @@ class Responder:
             next_update=min(each.next_update for each in spans),
             fresh_until=min(each.fresh_until for each in spans) if request.nonce is None else None,
             nonce=request.nonce is not None,
+            cert_id_hash=_cert_id_hash(request),
         )
 
     def _times(
@@ -185,6 +188,11 @@ class Responder:
         return delegate, [
             times(span, status, delegate, now, self._settings) for span, status in zip(windows, statuses, strict=True)
         ]
+
+
+def _cert_id_hash(request: Request) -> str:
+    names = {_HASH_NAMES.get(each.algorithm.dotted_string, "other") for each in request.cert_ids}
+    return next((name for name in _HASH_NAMES.values() if name in names), "other")
 
 
 def _outcome(statuses: Sequence[Status | None]) -> str:

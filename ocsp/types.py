@@ -23,6 +23,10 @@ class Answer:
     nonce: bool = False
     retry_after: int | None = None
     """Seconds, on tryLater."""
+    cert_id_hash: str | None = None
+    """The hash algorithm by which a signed answer names its issuer: ``sha1``, ``sha256`` or ``other``; ``sha1`` for a
+    request that used it at all.
+    """
     prepared: object = field(default=None, repr=False)
     """Room for the transport's own ready-made form of a cached answer; dropped with the cache entry."""
 

@@ -1,7 +1,8 @@
-"""The fixed set of everything that is counted: metric name and label value. No label ever comes from a client."""
+"""The fixed set of everything that is counted: metric name and label values. No label ever comes from a client."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final
 
 OCSP_ANSWERS: Final = "ocsp_answers"
@@ -13,46 +14,69 @@ CACHE: Final = "ocsp_cache"
 OVERLOAD: Final = "overload"
 """The outcome of a time-stamp request that was answered with HTTP 503."""
 
-_LABELS: Final[dict[str, tuple[str, ...]]] = {
-    OCSP_ANSWERS: (
-        "good",
-        "revoked",
-        "unknown",
-        "several",
-        "malformedRequest",
-        "internalError",
-        "tryLater",
-        "unauthorized",
-        "notModified",
-    ),
+NOT_MODIFIED: Final = "notModified"
+"""The outcome of a GET whose client has the answer already."""
+OUTCOMES: Final = (
+    "good",
+    "revoked",
+    "unknown",
+    "several",
+    "malformedRequest",
+    "internalError",
+    "tryLater",
+    "unauthorized",
+    NOT_MODIFIED,
+)
+METHODS: Final = ("GET", "POST")
+"""HEAD is counted as GET."""
+CERT_ID_HASHES: Final = ("sha1", "sha256", "other", "none")
+"""How clients name an issuer in signed answers; unsigned ones have none."""
+
+_LABELS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    OCSP_ANSWERS: (OUTCOMES, METHODS, CERT_ID_HASHES),
     TIMESTAMPS: (
-        "granted",
-        "badAlg",
-        "badRequest",
-        "badDataFormat",
-        "timeNotAvailable",
-        "unacceptedPolicy",
-        "unacceptedExtension",
-        "addInfoNotAvailable",
-        "systemFailure",
-        OVERLOAD,
+        (
+            "granted",
+            "badAlg",
+            "badRequest",
+            "badDataFormat",
+            "timeNotAvailable",
+            "unacceptedPolicy",
+            "unacceptedExtension",
+            "addInfoNotAvailable",
+            "systemFailure",
+            OVERLOAD,
+        ),
     ),
-    DOCUMENTS: ("page", "ca", "crl", "unit"),
-    REFUSALS: ("400", "404", "405", "408", "413", "417", "500", "503"),
-    CACHE: ("hit", "miss", "eviction", "signature"),
+    DOCUMENTS: (("page", "ca", "crl", "unit"),),
+    REFUSALS: (("400", "404", "405", "408", "413", "417", "500", "503"),),
+    CACHE: (("hit", "miss", "eviction", "signature"),),
 }
-COUNTERS: Final = tuple((metric, label) for metric, labels in _LABELS.items() for label in labels)
-"""(metric, label value), in the order of the shared words."""
+COUNTERS: Final = tuple((metric, values) for metric, labels in _LABELS.items() for values in product(*labels))
+"""(metric, label values), in the order of the shared words: one answer is one addition, whatever it has of labels."""
 _INDEX: Final = {name: at for at, name in enumerate(COUNTERS)}
 
 HELP: Final = {
-    OCSP_ANSWERS: ("outcome", "OCSP answers by certificate status or OCSPResponseStatus."),
-    TIMESTAMPS: ("outcome", "Time-stamp replies by failInfo name, or granted."),
-    DOCUMENTS: ("kind", "Certificates, CRLs, descriptions of units and pages that were sent."),
-    REFUSALS: ("status", "Requests refused by HTTP status."),
-    CACHE: ("event", "What happened to the OCSP cache."),
+    OCSP_ANSWERS: (
+        ("outcome", "method", "cert_id_hash"),
+        "OCSP answers by certificate status or OCSPResponseStatus, HTTP method, and hash algorithm of the CertID.",
+    ),
+    TIMESTAMPS: (("outcome",), "Time-stamp replies by failInfo name, or granted."),
+    DOCUMENTS: (("kind",), "Certificates, CRLs, descriptions of units and pages that were sent."),
+    REFUSALS: (("status",), "Requests refused by HTTP status."),
+    CACHE: (("event",), "What happened to the OCSP cache."),
 }
-"""Metric to the name of its label and its description."""
+"""Metric to the names of its labels and its description."""
+
+BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+"""Upper bounds in seconds; 900 is the limit of BR §4.9.9."""
+REVOCATION_LAG: Final = "ocsp_revocation_lag_seconds"
+ISSUANCE_LAG: Final = "ocsp_issuance_lag_seconds"
+HISTOGRAMS: Final = {
+    REVOCATION_LAG: "From the recorded time of a revocation to when a worker had heard of it.",
+    ISSUANCE_LAG: "From the recorded time of an issuance to when a worker had heard of it.",
+}
+"""See ``responders.lag``."""
 
 CACHE_OCTETS: Final = "ocsp_cache_octets"
 CONNECTIONS: Final = "connections"
@@ -63,6 +87,6 @@ GAUGE_HELP: Final = {
 }
 
 
-def counter_index(metric: str, label: str) -> int:
-    """Where a counter lies in ``COUNTERS``. Raises KeyError."""
-    return _INDEX[metric, label]
+def counter_index(metric: str, *values: str) -> int:
+    """Where the counter with these label values lies in ``COUNTERS``. Raises KeyError."""
+    return _INDEX[metric, values]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from ocsp.selfcheck import Severity
-from responders.counters import COUNTERS, GAUGE_HELP, HELP, counter_index
+from responders.counters import BUCKETS, COUNTERS, GAUGE_HELP, HELP, HISTOGRAMS, counter_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client import Metric
 
@@ -36,11 +36,13 @@ class WorkerCollector(Collector):
         """Every metric, with a fixed set of labels."""
         rows = list(self._state.rows())
         for metric, names in groupby(COUNTERS, lambda each: each[0]):
-            label, description = HELP[metric]
-            counter = CounterMetricFamily(f"{_PREFIX}_{metric}", description, labels=[label])
-            for _, value in names:
-                counter.add_metric([value], sum(row.counter(counter_index(metric, value)) for row in rows))
+            labels, description = HELP[metric]
+            counter = CounterMetricFamily(f"{_PREFIX}_{metric}", description, labels=labels)
+            for _, values in names:
+                counter.add_metric(values, sum(row.counter(counter_index(metric, *values)) for row in rows))
             yield counter
+        for name, description in HISTOGRAMS.items():
+            yield _histogram(name, description, [row.histogram(name) for row in rows])
         for gauge, description in GAUGE_HELP.items():
             yield GaugeMetricFamily(f"{_PREFIX}_{gauge}", description, value=sum(row.gauge(gauge) for row in rows))
         ready = [row for row in rows if row.ready]
@@ -53,6 +55,15 @@ class WorkerCollector(Collector):
             "Age of the oldest confirmation of the change feed among the workers.",
             value=max((now - row.confirmed for row in ready), default=0.0),
         )
+
+
+def _histogram(name: str, description: str, parts: Sequence[tuple[Sequence[int], float]]) -> HistogramMetricFamily:
+    """Prometheus counts in each bucket what is in the lower ones, too."""
+    sums = accumulate(sum(each) for each in zip(*(counts for counts, _ in parts), strict=True))
+    bounds = (*map(str, BUCKETS), "+Inf")
+    histogram = HistogramMetricFamily(f"{_PREFIX}_{name}", description)
+    histogram.add_metric([], list(zip(bounds, map(float, sums), strict=True)), sum(seconds for _, seconds in parts))
+    return histogram
 
 
 class SelfCheckCollector(Collector):

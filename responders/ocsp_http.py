@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from responders.body import Refused, read_body
 from responders.conditional import not_modified
-from responders.counters import OCSP_ANSWERS, counter_index
+from responders.counters import CERT_ID_HASHES, NOT_MODIFIED, OCSP_ANSWERS, OUTCOMES, counter_index
 from responders.prepared import PreparedResponse, head, http_date
 
 if TYPE_CHECKING:
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from responders.shared_state import Row
 
 _TYPE: Final = b"Content-Type: application/ocsp-response\r\n"
-_NOT_MODIFIED: Final = counter_index(OCSP_ANSWERS, "notModified")
+_COUNTERS: Final = {
+    (outcome, name): tuple(
+        counter_index(OCSP_ANSWERS, *labels, name)
+        for labels in ((outcome, "GET"), (outcome, "POST"), (NOT_MODIFIED, "GET"))
+    )
+    for outcome in OUTCOMES
+    for name in CERT_ID_HASHES
+}
 # A client's own spelling, on top of RFC 4648 §4: the URL-safe alphabet, and a plus sign that a proxy took for a space.
 _ALPHABET: Final = bytes.maketrans(b"-_ ", b"+/+")
 
@@ -31,13 +38,14 @@ _ALPHABET: Final = bytes.maketrans(b"-_ ", b"+/+")
 class PreparedAnswer:
     """An Answer's head, made again when the second has changed: its Date moves on and its max-age shrinks."""
 
-    __slots__ = ("_answer", "_fields", "_head", "_made", "counter", "etag", "last_modified")
+    __slots__ = ("_answer", "_fields", "_head", "_made", "etag", "fetched", "last_modified", "posted", "unmodified")
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._made = -1
         self._head = b""
-        self.counter = counter_index(OCSP_ANSWERS, answer.outcome)
+        # Where this answer is counted when it is sent for a GET, for a POST, or only named in a 304.
+        self.fetched, self.posted, self.unmodified = _COUNTERS[answer.outcome, answer.cert_id_hash or "none"]
         self.etag = f'"{hashlib.sha256(answer.der).hexdigest()}"' if answer.fresh_until is not None else ""
         self.last_modified = answer.this_update or 0
         self._fields = _fields(answer, self.etag)
@@ -111,7 +119,7 @@ class OCSPEndpoint:
         responder = self._responder
         answer = responder.cached(body) or await responder.answer(body)
         prepared = self._prepared(answer)
-        self._row.count(prepared.counter)
+        self._row.count(prepared.posted)
         return PreparedResponse(prepared.head(self._second), answer.der)
 
     async def get(self, request: BaseRequest, remainder: str) -> PreparedResponse:
@@ -125,9 +133,9 @@ class OCSPEndpoint:
         answer = responder.cached(body) or await responder.answer(body)
         prepared = self._prepared(answer)
         if prepared.etag and not_modified(request.headers, prepared.etag, prepared.last_modified):
-            self._row.count(_NOT_MODIFIED)
+            self._row.count(prepared.unmodified)
             return PreparedResponse(prepared.head(self._second, status=304), b"")
-        self._row.count(prepared.counter)
+        self._row.count(prepared.fetched)
         return PreparedResponse(prepared.head(self._second), answer.der)
 
     @staticmethod

@@ -10,19 +10,26 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from responders.counters import COUNTERS, GAUGES
+from responders.counters import BUCKETS, COUNTERS, GAUGES, HISTOGRAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _WORD: Final = 8
 _GAUGE_AT: Final = {name: len(COUNTERS) + at for at, name in enumerate(GAUGES)}
-_BEGIN: Final = len(COUNTERS) + len(GAUGES)
+_LAST_BUCKET: Final = len(BUCKETS)
+# The buckets, one for what is beyond them, and the sum in milliseconds.
+_HISTOGRAM_AT: Final = {
+    name: len(COUNTERS) + len(GAUGES) + at * (_LAST_BUCKET + 2) for at, name in enumerate(HISTOGRAMS)
+}
+_BEGIN: Final = len(COUNTERS) + len(GAUGES) + len(HISTOGRAMS) * (_LAST_BUCKET + 2)
 _HEARTBEAT, _READY, _CONFIRMED, _STORE, _SIGNERS = _STATE = range(_BEGIN, _BEGIN + 5)
 _ROW: Final = _STATE.stop
 _NANO: Final = 1_000_000_000
+_MILLI: Final = 1000
 
 
 class SharedState:
@@ -147,6 +154,17 @@ class Row:
     def set_counter(self, counter: int, value: int) -> None:
         """Write a counter that is kept elsewhere."""
         self.words[counter] = value
+
+    def observe(self, histogram: str, seconds: float) -> None:
+        """Add one observation to a histogram."""
+        at = _HISTOGRAM_AT[histogram]
+        self.words[at + bisect_left(BUCKETS, seconds)] += 1
+        self.words[at + _LAST_BUCKET + 1] += int(seconds * _MILLI)
+
+    def histogram(self, name: str) -> tuple[Sequence[int], float]:
+        """Observations in each bucket, those beyond the last one at the end, and their sum in seconds."""
+        at = _HISTOGRAM_AT[name]
+        return list(self.words[at : at + _LAST_BUCKET + 1]), self.words[at + _LAST_BUCKET + 1] / _MILLI
 
     def gauge(self, name: str) -> int:
         """The present value of a gauge."""

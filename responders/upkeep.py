@@ -10,6 +10,7 @@ from ca_store.errors import StoreError
 from ca_store.types import ChangeKind
 from responders.counters import CACHE, CACHE_OCTETS, CONNECTIONS, counter_index
 from responders.credentials import read_records
+from responders.lag import LagMeter
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -57,6 +58,7 @@ class Upkeep:
         self._documents = documents
         self._second = second
         self._row = row
+        self._lag = LagMeter(store, clock, row)
         self._roster_stale = asyncio.Event()
         self._units_suspect = asyncio.Event()
         row.signers = roster.signers
@@ -67,6 +69,7 @@ class Upkeep:
         """Everything that runs beside the answering."""
         return (
             self._store.feed.run(self._deliver, self._reset),
+            self._lag.run(),
             self._tick(),
             self._beat(server),
             self._keep_roster(),
@@ -76,6 +79,7 @@ class Upkeep:
     def _deliver(self, changes: Sequence[Change]) -> None:
         self._responder.changed(changes)
         self._documents.changed(changes)
+        self._lag.heard(changes)
         for change in changes:
             match change.kind:
                 case ChangeKind.ISSUER | ChangeKind.CREDENTIAL:

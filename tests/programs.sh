@@ -7,6 +7,7 @@ declare -A package=(
   [jarsigner]=default-jdk-headless
   [osslsigncode]=osslsigncode
   [postgres]=postgresql
+  [promtool]=prometheus
   [wrk]=wrk
 )
 

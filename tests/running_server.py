@@ -67,11 +67,16 @@ class Server:
             return False
 
     def metric(self, name: str) -> float:
-        """One sample of ``/metrics``, named with its labels."""
-        for line in self.admin("/metrics")[1].splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.rpartition(" ")[2])
-        raise KeyError(name)
+        """The sum of the samples of ``/metrics`` with this name and, among others, these labels."""
+        wanted, labels = _sample(name)
+        found = [
+            float(line.rpartition(" ")[2])
+            for line in self.admin("/metrics")[1].splitlines()
+            if line[:1] != "#" and _matches(_sample(line.rpartition(" ")[0]), wanted, labels)
+        ]
+        if not found:
+            raise KeyError(name)
+        return sum(found)
 
     def worker_pids(self) -> list[int]:
         """The processes that answer at present."""
@@ -128,6 +133,16 @@ def stop(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+
+
+def _sample(text: str) -> tuple[str, set[str]]:
+    """A metric's name, and each label as it is written."""
+    name, _, labels = text.partition("{")
+    return name, set(labels.removesuffix("}").split(",")) - {""}
+
+
+def _matches(sample: tuple[str, set[str]], name: str, labels: set[str]) -> bool:
+    return sample[0] == name and labels <= sample[1]
 
 
 def _command(pid: int) -> list[bytes]:

@@ -100,7 +100,7 @@ async def test_conditional_get(condition: str, status: int) -> None:
         assert body(response) == (b"" if status == 304 else GOOD.der)
         assert fields(response)["ETag"] == ETAG
         assert fields(response)["Cache-Control"].startswith("max-age=3000")
-        assert world.row.counter(counter_index(OCSP_ANSWERS, "notModified")) == (status == 304)
+        assert world.row.counter(counter_index(OCSP_ANSWERS, "notModified", "GET", "none")) == (status == 304)
 
 
 @pytest.mark.parametrize("media_type", [b"application/ocsp-request; charset=utf-8", b"TEXT/plain", b"", None])
@@ -118,7 +118,7 @@ async def test_a_cached_answer_is_counted_without_asking_again() -> None:
         for _ in range(3):
             await world.ask(GET + b"\r\n")
         assert world.responder.asked == []
-        assert world.row.counter(counter_index(OCSP_ANSWERS, "good")) == 3
+        assert world.row.counter(counter_index(OCSP_ANSWERS, "good", "GET", "none")) == 3
 
 
 async def test_a_time_stamp_reply_has_the_exact_type_and_length() -> None:

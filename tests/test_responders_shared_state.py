@@ -11,11 +11,19 @@ from prometheus_client import generate_latest
 
 from ca_store.clock import SystemClock
 from responders.admin import Readiness
-from responders.counters import CACHE_OCTETS, COUNTERS, counter_index
+from responders.counters import (
+    BUCKETS,
+    CACHE_OCTETS,
+    CONNECTIONS,
+    COUNTERS,
+    ISSUANCE_LAG,
+    REVOCATION_LAG,
+    counter_index,
+)
 from responders.metrics import make_registry
 from responders.shared_state import SharedState
 
-GOOD = counter_index("ocsp_answers", "good")
+GOOD = counter_index("ocsp_answers", "good", "POST", "sha1")
 
 
 def test_another_process_sees_and_moves_the_epoch() -> None:
@@ -75,7 +83,13 @@ def test_rows_and_counters_do_not_overlap() -> None:
         for at in range(len(COUNTERS)):
             row.count(at)
         row.set_gauge(CACHE_OCTETS, 9)
+        row.observe(REVOCATION_LAG, 7200.0)
+        row.observe(ISSUANCE_LAG, 0.0)
         row.beat(1.0, 1.0)
+        row.signers = 3
+    assert all(row.gauge(CONNECTIONS) == 0 and row.gauge(CACHE_OCTETS) == 9 for row in state.rows())
+    assert all(row.histogram(REVOCATION_LAG) == ([0] * len(BUCKETS) + [1], 7200.0) for row in state.rows())
+    assert all(row.histogram(ISSUANCE_LAG) == ([1] + [0] * len(BUCKETS), 0.0) for row in state.rows())
     assert state.epoch.read() == 0
     assert {row.counter(at) for row in state.rows() for at in range(len(COUNTERS))} == {1}
     os.close(state.descriptor)
@@ -110,9 +124,28 @@ def test_metrics_are_the_sum_of_the_workers_with_all_labels_from_the_start() -> 
     state.row(1).count(GOOD)
     state.row(0).set_gauge(CACHE_OCTETS, 5)
     text = generate_latest(make_registry(state, SystemClock(), lambda: 3)).decode()
-    assert 'responders_ocsp_answers_total{outcome="good"} 2.0' in text
+    assert 'responders_ocsp_answers_total{cert_id_hash="sha1",method="POST",outcome="good"} 2.0' in text
     assert 'responders_timestamps_total{outcome="badAlg"} 0.0' in text
     assert "responders_ocsp_cache_octets 5.0" in text
     assert "responders_worker_restarts_total 3.0" in text
     assert text.count("_total{") == len(COUNTERS)
+    os.close(state.descriptor)
+
+
+def test_a_histogram_is_summed_over_the_workers_and_counts_upwards() -> None:
+    state = SharedState.create(2)
+    for row, seconds in ((state.row(0), 0.02), (state.row(1), 900.0), (state.row(1), 901.0), (state.row(0), 9000.5)):
+        row.observe(REVOCATION_LAG, seconds)
+    text = generate_latest(make_registry(state, SystemClock(), lambda: 0)).decode()
+    for line in (
+        'responders_ocsp_revocation_lag_seconds_bucket{le="0.01"} 0.0',
+        'responders_ocsp_revocation_lag_seconds_bucket{le="0.025"} 1.0',
+        'responders_ocsp_revocation_lag_seconds_bucket{le="900.0"} 2.0',
+        'responders_ocsp_revocation_lag_seconds_bucket{le="3600.0"} 3.0',
+        'responders_ocsp_revocation_lag_seconds_bucket{le="+Inf"} 4.0',
+        "responders_ocsp_revocation_lag_seconds_count 4.0",
+        "responders_ocsp_revocation_lag_seconds_sum 10801.52",
+        "responders_ocsp_issuance_lag_seconds_count 0.0",
+    ):
+        assert f"{line}\n" in text
     os.close(state.descriptor)
