@@ -68,8 +68,10 @@ class SignerReport:
     """Its label."""
     serial: str
     """Of the delegate's own certificate, in hex."""
+    not_before: int
     active_from: int
     not_after: int
+    """The end of the certificate, or of its CA's when that comes first."""
     asked: tuple[str, ...]
     """The kinds of certificates that it was asked about: good, revoked, unassigned."""
     findings: tuple[Finding, ...]
@@ -121,6 +123,7 @@ class Examiner:
         return SignerReport(
             issuer=delegate.issuer.label,
             serial=format_serial(delegate.serial),
+            not_before=delegate.not_before,
             active_from=delegate.active_from,
             not_after=delegate.not_after,
             asked=tuple(asked),

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", parents=[home], help="run the server until it is told to stop"))
     _add_status(commands.add_parser("status", parents=[home], help="ask OCSP about a certificate as a relying party"))
     _add_timestamp(commands.add_parser("timestamp", parents=[home], help="get a time-stamp for a file and verify it"))
+    _add_doctor(commands.add_parser("doctor", parents=[home], help="say what would make the service wrong"))
     return parser
 
 
@@ -84,6 +85,13 @@ def _add_timestamp(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="the authority (default: /tsa of the home's own server)")
     parser.add_argument("--out", type=Path, metavar="FILE.tsr", help="where to keep the reply")
     parser.set_defaults(run=_timestamp)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=_file, metavar="FILE", help="the responders' sections, instead of the home's")
+    parser.add_argument("--admin", type=_address, metavar="HOST:PORT", help="where a running server says how it is")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.set_defaults(run=_doctor)
 
 
 # Each command imports only what it needs: the server must be up within three seconds.
@@ -112,6 +120,12 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text!r} is not a file")
     return path
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from responders.cli_doctor import doctor  # noqa: PLC0415 - see above
+
+    return doctor(options)
 
 
 def _address(text: str) -> object:

@@ -99,7 +99,7 @@ class CredentialLoader:
         delegates = list(self._load_delegates(records, issuers, now, refuse))
         for label in sorted({issuer.label for issuer in records.issuers} - {each.issuer.label for each in delegates}):
             _logger.warning("nobody speaks OCSP for %s: its certificates are answered unauthorized", label)
-        units = dict(self._load_units(records, issuers, now, refuse))
+        units = dict(self.load_units(records, now, refuse))
         upcoming = [
             each.active_from for each in records.units if each.name in self._tsa.units and each.active_from > now
         ]
@@ -133,13 +133,9 @@ class CredentialLoader:
                 continue
             yield self._delegates[credential.id]
 
-    def _load_units(
-        self,
-        records: Records,
-        issuers: Mapping[IssuerID, Issuer],
-        now: int,
-        refuse: Callable[[Exception], None],
-    ) -> Iterator[tuple[str, Unit]]:
+    def load_units(self, records: Records, now: int, refuse: Callable[[Exception], None]) -> Iterator[tuple[str, Unit]]:
+        """Each configured unit with its name, as far as it may speak; why one may not goes to ``refuse``."""
+        issuers = {issuer.id: issuer for issuer in records.issuers}
         for name, settings in self._tsa.units.items():
             active = [each for each in records.units if each.name == name and each.active_from <= now]
             if not active:

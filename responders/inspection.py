@@ -25,13 +25,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a delegate on record may not speak."""
+
+    sentence: str
+    revoked: bool
+    """Its own certificate was revoked: meant so, if another speaks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What was found, as of one moment."""
 
     signers: tuple[SignerReport, ...]
     """One for each delegate that speaks or will."""
-    refused: tuple[str, ...]
-    """A sentence for each delegate that may not."""
+    refused: tuple[Refusal, ...]
     silent: tuple[str, ...]
     """Labels of the CAs in force for which nobody speaks now."""
     linter: str
@@ -67,9 +75,9 @@ async def inspect(store: ReadStore, keys: KeyStore, settings: Settings, clock: C
     records = await read_records(store)
     now = int(clock.now())
     delegates: list[Delegate] = []
-    refused: list[str] = []
+    refused: list[Refusal] = []
     for each in load_delegates(records, keys, now):
-        if isinstance(each, str):
+        if isinstance(each, Refusal):
             refused.append(each)
         else:
             delegates.append(each)
@@ -89,8 +97,8 @@ async def inspect(store: ReadStore, keys: KeyStore, settings: Settings, clock: C
     )
 
 
-def load_delegates(records: Records, keys: KeyStore, now: int) -> Iterator[Delegate | str]:
-    """Each delegate on record that has not expired, or a sentence why it may not speak."""
+def load_delegates(records: Records, keys: KeyStore, now: int) -> Iterator[Delegate | Refusal]:
+    """Each delegate on record that has not expired, or why it may not speak."""
     issuers = {issuer.id: issuer for issuer in records.issuers}
     for credential in records.delegates:
         issuer = issuers[credential.issuer]
@@ -98,14 +106,14 @@ def load_delegates(records: Records, keys: KeyStore, now: int) -> Iterator[Deleg
             continue
         name = f"the certificate of OCSP delegate {format_serial(credential.serial)} of {issuer.label}"
         if credential.id in records.revoked:
-            yield f"{name} is revoked"
+            yield Refusal(f"{name} is revoked", revoked=True)
             continue
         try:
             yield load_delegate(credential, issuer, keys.load(credential.key_reference), now)
         except DelegateRefused as error:
-            yield str(error)
+            yield Refusal(str(error), revoked=False)
         except KeyUnavailable as error:
-            yield f"{name} is of no use: {error}"
+            yield Refusal(f"{name} is of no use: {error}", revoked=False)
 
 
 def _linter() -> tuple[Linter | None, str]:

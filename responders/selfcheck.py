@@ -56,7 +56,11 @@ class SelfCheck:
         found = self.found
         if found is None:
             return ()
-        sentences = [*found.refused, *(f"nobody speaks OCSP for {each}" for each in found.silent), *found.notes]
+        sentences = [
+            *(each.sentence for each in found.refused),
+            *(f"nobody speaks OCSP for {each}" for each in found.silent),
+            *found.notes,
+        ]
         return [f"self-check: {each}" for each in sentences]
 
     def summary(self) -> Sequence[str]:

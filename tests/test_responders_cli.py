@@ -25,12 +25,16 @@ def responders(*arguments: str) -> subprocess.CompletedProcess[str]:
         ((), "responders: the following arguments are required: COMMAND\n"),
         (
             ("dance",),
-            "responders: argument COMMAND: invalid choice: 'dance' (choose from 'serve', 'status', 'timestamp')\n",
+            (
+                "responders: argument COMMAND: invalid choice: 'dance'"
+                " (choose from 'serve', 'status', 'timestamp', 'doctor')\n"
+            ),
         ),
         (("serve", "--listen", "x"), "responders serve: argument --listen: 'x' is not HOST:PORT\n"),
         (("serve", "--workers", "0"), "responders serve: argument --workers: '0' is not a number from 1 to 1024\n"),
         (("serve", "--config", "/"), "responders serve: argument --config: '/' is not a file\n"),
         (("serve", "extra"), "responders: unrecognized arguments: extra\n"),
+        (("doctor", "--config", "/"), "responders doctor: argument --config: '/' is not a file\n"),
         (("status",), "responders status: the following arguments are required: CERT.pem\n"),
         (("status", "none.pem"), "responders status: none.pem cannot be read: No such file or directory\n"),
         (("timestamp", "none.bin"), "responders timestamp: none.bin cannot be read: No such file or directory\n"),
