@@ -21,7 +21,7 @@ from issuance.issuer import purpose_of
 from issuance.period import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ca_store.signing import Signer
     from ca_store.types import Issuer, Status
@@ -35,6 +35,7 @@ _COMMIT: Final = 300
 """Seconds that a revocation may take from its time of change to its commit."""
 
 _ATTEMPTS: Final = 20
+_EXPIRED_CERTS_ON_CRL: Final = "2.5.29.60"
 _DATED: Final = frozenset({"code-signing", "timestamp"})
 
 
@@ -102,6 +103,7 @@ def encode_crl(
         "crl_extensions": [
             {"extn_id": "authority_key_identifier", "extn_value": authority_key_identifier(issuer.certificate)},
             {"extn_id": "crl_number", "extn_value": asn1.Integer(number)},
+            *_expired_certs_on_crl(issuer, times[0]),
         ],
     }
     if revoked:  # RFC 5280 §5.1.2.6: absent, not empty
@@ -120,6 +122,16 @@ def encode_crl(
     if not checked_x509.load_der_x509_crl(der).is_signature_valid(key):  # type: ignore[arg-type]  # a CA key signs
         raise IssuanceError(f"the CRL of {issuer.label} does not verify: the CA's key is not its own")
     return der
+
+
+def _expired_certs_on_crl(issuer: Issuer, now: int) -> Iterator[dict[str, Any]]:
+    """ExpiredCertsOnCRL (X.509 §9.5.2.8), where revoked certificates stay on the CRL after their end: the earliest end
+    of which that is true. Without it, that a certificate is not listed says nothing once it has expired.
+    """
+    retention = _retention(issuer, now)
+    if retention:
+        since = asn1.GeneralizedTime(datetime.fromtimestamp(max(now - retention, issuer.not_before), UTC))
+        yield {"extn_id": _EXPIRED_CERTS_ON_CRL, "extn_value": asn1.ParsableOctetString(since.dump())}
 
 
 def _entry(issuer: Issuer, serial: int, status: Status) -> asn1_crl.RevokedCertificate:
