@@ -31,6 +31,7 @@ _COUNTERS: Final = {
     for outcome in OUTCOMES
     for name in CERT_ID_HASHES
 }
+_MOST_PADDING: Final = 2
 # A client's own spelling, on top of RFC 4648 §4: the URL-safe alphabet, and a plus sign that a proxy took for a space.
 _ALPHABET: Final = bytes.maketrans(b"-_ ", b"+/+")
 
@@ -89,7 +90,10 @@ def decode_path(remainder: str) -> bytes:
     if "%" in path:
         # What clients escape; the general way takes four times as long.
         path = path.replace("%2F", "/").replace("%2B", "+").replace("%3D", "=")
-    encoded = (unquote_to_bytes(path) if "%" in path else path.encode("ascii")).translate(_ALPHABET).rstrip(b"=")
+    padded = (unquote_to_bytes(path) if "%" in path else path.encode("ascii")).translate(_ALPHABET)
+    encoded = padded.rstrip(b"=")
+    if len(padded) - len(encoded) > _MOST_PADDING:
+        raise ValueError("more padding than base64 has")
     return binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
 
 
