@@ -55,6 +55,9 @@ class PreparedAnswer:
         """The response head for this second."""
         if status == 200 and self._made == second.now:  # noqa: PLR2004 - HTTP's own number
             return self._head
+        if self.last_modified > second.now:
+            # RFC 9110 §8.8.2.1: never later than Date, which may lag by the time it takes to wake up.
+            second.tick()
         fields = self._fields
         fresh_until = self._answer.fresh_until
         if fresh_until is not None:

@@ -65,6 +65,16 @@ async def test_an_unsigned_error_is_http_200_and_never_stored(answer: Answer) ->
         assert said.get("Retry-After") == (None if answer.retry_after is None else str(answer.retry_after))
 
 
+async def test_last_modified_is_never_later_than_date() -> None:
+    """RFC 9110 §8.8.2.1: an answer that was made in the first moment of a second."""
+    async with listening() as world:
+        world.clock.seconds = NOW + 1
+        answer = Answer(b"0nonce", "good", this_update=NOW + 1, next_update=NOW + 600, nonce=True)
+        world.responder.answers[REQUEST] = answer
+        said = fields(await world.ask(GET + b"\r\n"))
+        assert said["Date"] == said["Last-Modified"]
+
+
 async def test_an_answer_with_a_nonce_is_private_without_freshness() -> None:
     async with listening() as world:
         world.responder.answers[REQUEST] = NONCE
