@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select, tuple_
 
 from ca_store.schema import certificate, certificate_status, crl, issuer, pack_serial, unpack_serial
-from ca_store.statuses import STATUS_COLUMNS, make_good, make_revoked, make_status, never_used, reserve_row
+from ca_store.statuses import (
+    STATUS_COLUMNS,
+    attach_scts,
+    make_good,
+    make_revoked,
+    make_status,
+    never_used,
+    reserve_row,
+    revoke_page,
+)
 from ca_store.transactions import Transactions
 from ca_store.types import MAX_SERIAL, Certificate, CertificateState, IssuerID, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Row
 
@@ -75,6 +84,16 @@ class CertificateWriter(Transactions):
     def revoke(self, issuer: IssuerID, serial: int, reason: Reason, revoked_at: int, now: int) -> Status:
         with self._transaction() as connection:
             return make_revoked(connection, issuer, serial, reason, revoked_at, now)
+
+    def revoke_all(
+        self, issuer: IssuerID, reasons: Mapping[str, Reason], at: int, now: int, *, after: int = 0, limit: int = 1000
+    ) -> int | None:
+        with self._transaction() as connection:
+            return revoke_page(connection, issuer, reasons, at, now, after, limit)
+
+    def put_sct_list(self, issuer: IssuerID, serial: int, sct_list: bytes, now: int) -> None:
+        with self._transaction() as connection:
+            attach_scts(connection, issuer, serial, sct_list, now)
 
     def certificate(self, issuer: IssuerID, serial: int) -> Certificate:
         row = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ca_store.types import (
         CRL,
@@ -147,6 +147,23 @@ class IssuanceStore(Protocol):
     def revoke(self, issuer: IssuerID, serial: int, reason: Reason, revoked_at: int, now: int) -> Status:
         """Move a row to revoked, or correct reason and time of a revocation; the status that is now committed.
         Repeating a revocation with equal values changes nothing and succeeds. Raises NotFound, IllegalMove.
+        """
+        ...
+
+    def revoke_all(
+        self, issuer: IssuerID, reasons: Mapping[str, Reason], at: int, now: int, *, after: int = 0, limit: int = 1000
+    ) -> int | None:
+        """Revoke what an issuer has issued or reserved, of the profiles in ``reasons``, and has not revoked yet: at
+        most ``limit`` serials behind ``after``, each at ``at`` or its notBefore, whichever is later. The last serial
+        of this page; None when there was nothing left.
+        """
+        ...
+
+    def put_sct_list(self, issuer: IssuerID, serial: int, sct_list: bytes, now: int) -> None:
+        """Keep the SignedCertificateTimestampList (RFC 6962 §3.3, TLS-encoded) that OCSP answers about a good
+        certificate carry from now on, instead of the one before. These SCTs are over the final certificate; those
+        embedded in it are over its precertificate and would not verify there. Raises NotFound, IllegalMove, and
+        ValueError for octets that are no such list.
         """
         ...
 

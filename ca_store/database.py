@@ -12,6 +12,8 @@ from ca_store.engine import (
     SchemaMismatch,
     check_revision,
     is_sqlite,
+    no_schema,
+    read_revision,
     sqlite_path,
     store_errors,
     writing_engine,
@@ -24,22 +26,36 @@ if TYPE_CHECKING:
     from ca_store.clock import Clock
     from ca_store.contracts import IssuanceStore, ReadStore
 
-__all__ = ["SQLIssuanceStore", "SchemaMismatch", "migrate", "open_issuance_store", "open_read_store"]
+__all__ = ["SQLIssuanceStore", "SchemaMismatch", "migrate", "open_issuance_store", "open_read_store", "schema_revision"]
 
 
 class SQLIssuanceStore(IssuerWriter, CertificateWriter, CredentialWriter, CRLWriter, InstitutionWriter):
     """``ca_store.contracts.IssuanceStore`` on either dialect."""
 
 
-def migrate(url: str) -> None:
-    """Bring the database to the schema of this code, creating what is missing. Safe to repeat.
+def migrate(url: str) -> bool:
+    """Bring the database to the schema of this code, creating what is missing; whether anything was. Safe to repeat.
 
     Raises StoreUnavailable, and SchemaMismatch when a newer version has been here.
     """
     # Alembic takes longer to import than a worker takes to start, and only this needs it.
     from ca_store.migration import upgrade  # noqa: PLC0415
 
-    upgrade(url)
+    return upgrade(url)
+
+
+def schema_revision(url: str) -> str:
+    """The schema that the database has now. Raises SchemaMismatch when it has none, StoreUnavailable."""
+    _check_file(url)
+    engine = writing_engine(url)
+    try:
+        with store_errors(), engine.execution_options(**READS).connect() as connection:
+            found = read_revision(connection)
+    finally:
+        engine.dispose()
+    if found is None:
+        raise no_schema()
+    return found
 
 
 def open_issuance_store(url: str) -> IssuanceStore:

@@ -130,7 +130,7 @@ def check_revision(connection: Connection) -> None:
     """Raise SchemaMismatch unless the database has the schema of this code."""
     found = read_revision(connection)
     if found is None:
-        raise SchemaMismatch("the database has no tables of this service: run `issuance init`")
+        raise no_schema()
     if found != REVISION:
         raise other_revision(found)
 
@@ -142,8 +142,12 @@ def read_revision(connection: Connection) -> str | None:
     return connection.execute(_REVISION_QUERY).scalar_one_or_none()
 
 
+def no_schema() -> SchemaMismatch:
+    """The refusal of a database that nothing was done to."""
+    return SchemaMismatch("the database has no tables of this service: run `issuance init`")
+
+
 def other_revision(found: str | None) -> SchemaMismatch:
-    """The refusal of a database that another version of this code made."""
-    return SchemaMismatch(
-        f"the database has schema {found} and this program needs {REVISION}: run the version that made the database"
-    )
+    """The refusal of a database that another version of this code made; revisions are numbers in order."""
+    remedy = "run the version that made the database" if found is None or found > REVISION else "run `issuance migrate`"
+    return SchemaMismatch(f"the database has schema {found} and this program needs {REVISION}: {remedy}")

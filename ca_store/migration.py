@@ -19,19 +19,23 @@ _MIGRATION_LOCK: Final = 0x63615F73746F7265
 """An advisory lock that nothing else in the database takes: the octets of ``ca_store``."""
 
 
-def upgrade(url: str) -> None:
-    """Bring the database to the newest schema. ``ca_store.database.migrate`` says what it raises."""
+def upgrade(url: str) -> bool:
+    """Bring the database to the newest schema; whether it had another. ``ca_store.database.migrate`` says what this
+    raises.
+    """
     engine = writing_engine(url, create=True)
     try:
         with as_file(files("ca_store") / "migrations") as folder, store_errors(), engine.begin() as connection:
             _take_turns(connection)
+            before = read_revision(connection)
             configuration = Config()
             configuration.set_main_option("script_location", str(folder))
             configuration.attributes["connection"] = connection
             try:
                 command.upgrade(configuration, "head")
             except CommandError as error:  # Alembic knows no way from where the database is
-                raise other_revision(read_revision(connection)) from error
+                raise other_revision(before) from error
+            return before != read_revision(connection)
     finally:
         engine.dispose()
 

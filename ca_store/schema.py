@@ -26,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The Alembic revision that this code reads and writes."""
 
 SERIAL_OCTETS: Final = 20
@@ -78,6 +78,7 @@ certificate_status = Table(
     Column("revoked_at", BigInteger),
     Column("changed_at", BigInteger, nullable=False),
     Column("not_after", BigInteger, nullable=False),
+    Column("sct_list", LargeBinary),
     PrimaryKeyConstraint("issuer_id", "serial"),
     CheckConstraint("state in (0, 1, 2)", name="state"),
     CheckConstraint("(state = 2) = (revoked_at is not null)", name="revoked_has_a_time"),

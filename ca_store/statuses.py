@@ -5,6 +5,7 @@ Each move locks its row first, so that of two writers at once the second one jud
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, insert, literal_column, select, update
@@ -12,11 +13,11 @@ from sqlalchemy.exc import IntegrityError
 
 from ca_store.changes import record_change
 from ca_store.errors import Conflict, IllegalMove, NotFound
-from ca_store.schema import certificate, certificate_status, pack_serial
+from ca_store.schema import certificate, certificate_status, pack_serial, unpack_serial
 from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind, Reason, Status, format_serial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _ROW: Final = certificate_status.c
 
-STATUS_COLUMNS: Final = (_ROW.state, _ROW.reason, _ROW.revoked_at, _ROW.changed_at, _ROW.not_after)
+STATUS_COLUMNS: Final = (_ROW.state, _ROW.reason, _ROW.revoked_at, _ROW.changed_at, _ROW.not_after, _ROW.sct_list)
 
 STATUS: Final = select(*STATUS_COLUMNS).where(_ROW.issuer_id == bindparam("issuer"), _ROW.serial == bindparam("serial"))
 """The one look-up of the hot path; parameters ``issuer`` and ``serial`` (packed)."""
@@ -44,12 +45,16 @@ EXAMPLES: Final = {
 """By state: the first serial of an issuer in it that expires later than ``after``; parameters ``issuer``, ``after``."""
 
 
+_LENGTH: Final = 2
+"""Octets of a length in a SignedCertificateTimestampList."""
+
+
 def make_status(row: Sequence[Any]) -> Status:
     """A record from STATUS_COLUMNS."""
-    state, reason, revoked_at, changed_at, not_after = row
+    state, reason, revoked_at, changed_at, not_after, sct_list = row
     if state == CertificateState.REVOKED:
-        return Status(CertificateState.REVOKED, changed_at, not_after, revoked_at, Reason(reason))
-    return Status(CertificateState(state), changed_at, not_after)
+        return Status(CertificateState.REVOKED, changed_at, not_after, revoked_at, Reason(reason), sct_list)
+    return Status(CertificateState(state), changed_at, not_after, sct_list=sct_list)
 
 
 def never_used(serial: int) -> NotFound:
@@ -127,4 +132,73 @@ def make_revoked(
         .values(state=CertificateState.REVOKED, reason=reason, revoked_at=revoked_at, changed_at=now)
     )
     record_change(connection, ChangeKind.STATUS, issuer, serial)
-    return Status(CertificateState.REVOKED, now, before.not_after, revoked_at, reason)
+    return replace(before, state=CertificateState.REVOKED, changed_at=now, revoked_at=revoked_at, reason=reason)
+
+
+def revoke_page(
+    connection: Connection, issuer: IssuerID, reasons: Mapping[str, Reason], at: int, now: int, after: int, limit: int
+) -> int | None:
+    """Move what is not revoked yet, of the profiles in ``reasons``, to revoked: at most ``limit`` rows from behind the
+    serial ``after``. The last of them; None when there was none.
+    """
+    rows = connection.execute(
+        select(_ROW.serial, certificate.c.profile, certificate.c.not_before)
+        .join(certificate, (certificate.c.issuer_id == _ROW.issuer_id) & (certificate.c.serial == _ROW.serial))
+        .where(_ROW.issuer_id == issuer, _ROW.serial > pack_serial(after), _ROW.state != CertificateState.REVOKED)
+        .where(certificate.c.profile.in_(reasons))
+        .order_by(_ROW.serial)
+        .limit(limit)
+        .with_for_update(of=certificate_status)
+    ).all()
+    if not rows:
+        return None
+    connection.execute(
+        update(certificate_status)
+        .where(_ROW.issuer_id == issuer, _ROW.serial == bindparam("row"))
+        .values(state=CertificateState.REVOKED, reason=bindparam("why"), revoked_at=bindparam("since"), changed_at=now),
+        [{"row": row.serial, "why": reasons[row.profile], "since": max(at, row.not_before)} for row in rows],
+    )
+    for row in rows:
+        record_change(connection, ChangeKind.STATUS, issuer, unpack_serial(row.serial))
+    return unpack_serial(rows[-1].serial)
+
+
+def attach_scts(connection: Connection, issuer: IssuerID, serial: int, sct_list: bytes, now: int) -> None:
+    """Keep the SCT list of a good certificate. Raises ValueError, NotFound, IllegalMove."""
+    check_sct_list(sct_list)
+    before = lock_status(connection, issuer, serial)
+    if before.state is not CertificateState.GOOD:
+        raise IllegalMove(f"serial {format_serial(serial)} is {before.state.name.lower()}, so it takes no SCTs")
+    if before.sct_list == sct_list:
+        return
+    connection.execute(
+        update(certificate_status)
+        .filter_by(issuer_id=issuer, serial=pack_serial(serial))
+        .values(sct_list=sct_list, changed_at=now)
+    )
+    record_change(connection, ChangeKind.STATUS, issuer, serial)
+
+
+def check_sct_list(encoded: bytes) -> None:
+    """Raises ValueError unless these octets are a SignedCertificateTimestampList with at least one SCT, none of which
+    is empty: opaque vectors with two octets of length each (RFC 6962 §3.3, RFC 5246 §4.3).
+    """
+    rest = _vector(encoded)
+    if rest != b"":
+        raise ValueError("octets follow the list of SCTs")
+    items = encoded[_LENGTH:]
+    if not items:
+        raise ValueError("the list of SCTs is empty")
+    while items:
+        rest = _vector(items)
+        if len(items) - len(rest) == _LENGTH:
+            raise ValueError("an SCT is empty")
+        items = rest
+
+
+def _vector(encoded: bytes) -> bytes:
+    """What follows the first vector."""
+    end = _LENGTH + int.from_bytes(encoded[:_LENGTH], "big")
+    if len(encoded) < max(end, _LENGTH):
+        raise ValueError("the list of SCTs is cut short")
+    return encoded[end:]

@@ -65,6 +65,8 @@ class Status:
     revoked_at: int | None = None
     """The revocation time to publish; may lie before ``changed_at`` (CSBR §4.9.6)."""
     reason: Reason | None = None
+    sct_list: bytes | None = None
+    """SignedCertificateTimestampList (RFC 6962 §3.3) over the final certificate, for OCSP answers to carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,8 @@ class Credential:
     id: int
     kind: CredentialKind
     name: str
-    """OCSP: the issuer's label. TSA: the unit's name."""
+    """OCSP: the issuer's label for its default delegate, ``label.algorithm`` for one that only a client's preference
+    chooses. TSA: the unit's name."""
     issuer: IssuerID
     serial: int
     certificate: bytes

@@ -7,7 +7,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from ca_store.home import DEFAULT_DATABASE_URL
+from ca_store.database import migrate, schema_revision
+from ca_store.home import DEFAULT_DATABASE_URL, Home
 from issuance import cli_arguments
 from issuance.home import Wish, make_home, open_core, publish_unit
 from issuance.settings import DEFAULT_BASE_URL
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add ``init`` and ``run``."""
+    """Add ``init``, ``migrate`` and ``run``."""
     init = commands.add_parser("init", parents=[common], help="create a home")
     init.add_argument("--demo", action="store_true", help="with CAs, signers and sample certificates")
     init.add_argument(
@@ -39,12 +40,25 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
         help=f"where relying parties reach the responders (default: {DEFAULT_BASE_URL})",
     )
     init.set_defaults(run=_init)
+    migrating = commands.add_parser(
+        "migrate", parents=[common], help="bring the database to the schema of this version"
+    )
+    migrating.set_defaults(run=_migrate)
     run = commands.add_parser("run", parents=[common], help="renew CRLs and signers until stopped")
     run.set_defaults(run=_run)
 
 
 def _init(options: argparse.Namespace, clock: Clock) -> None:
     make_home(options.home, Wish(options.demo, options.database, options.base_url), clock)
+
+
+def _migrate(options: argparse.Namespace, _clock: Clock) -> None:
+    url = Home.open(options.home).database_url
+    before = schema_revision(url)
+    if migrate(url):
+        print(f"the database had schema {before} and has {schema_revision(url)} now")
+    else:
+        print(f"the database has schema {before} already: nothing to do")
 
 
 def _run(options: argparse.Namespace, clock: Clock) -> None:

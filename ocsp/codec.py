@@ -12,6 +12,7 @@ from cryptography.x509 import ObjectIdentifier
 from ca_store import der
 from ocsp import tolerance
 from ocsp.errors import MalformedRequest
+from ocsp.preference import Preference, decode_preferences
 
 NONCE: Final = ObjectIdentifier("1.3.6.1.5.5.7.48.1.2")
 ACCEPTABLE_RESPONSES: Final = ObjectIdentifier("1.3.6.1.5.5.7.48.1.4")
@@ -23,7 +24,6 @@ NONCE_LIMIT: Final = 128
 NONCE_LIMIT_8954: Final = 32
 """RFC 8954 §2.1: Nonce ::= OCTET STRING(SIZE(1..32))."""
 
-# Each signer has one key and one algorithm, so a preference is read and never moves anything: no downgrade.
 _UNDERSTOOD: Final = frozenset({NONCE, ACCEPTABLE_RESPONSES, PREFERRED_SIGNATURE_ALGORITHMS})
 
 
@@ -46,6 +46,8 @@ class Request(NamedTuple):
     """In the order of the request; at least one."""
     nonce: bytes | None
     """The TLV inside the nonce extension's extnValue, exactly as it was sent."""
+    preferences: tuple[Preference, ...] = ()
+    """The client's preferred signature algorithms, the most preferred first."""
 
 
 @asn1.sequence
@@ -107,7 +109,15 @@ def decode_request(encoded: bytes, *, cert_ids: int, nonce: int) -> Request:
         found = tuple([_cert_id(request) for request in requests])
         if not tbs.request_extensions:
             return Request(found, None)
-        return Request(found, _nonce(tbs.request_extensions, nonce))
+        values = _check_extensions(tbs.request_extensions, _UNDERSTOOD)
+        if ACCEPTABLE_RESPONSES in values:
+            _check_acceptable(values[ACCEPTABLE_RESPONSES])
+        preferred = values.get(PREFERRED_SIGNATURE_ALGORITHMS)
+        return Request(
+            found,
+            _check_nonce(values.get(NONCE), nonce),
+            () if preferred is None else decode_preferences(preferred),
+        )
     except ValueError as error:
         raise MalformedRequest(str(error)) from error
 
@@ -136,11 +146,7 @@ def _cert_id(request: _Request) -> CertID:
     )
 
 
-def _nonce(extensions: list[_Extension], limit: int) -> bytes | None:
-    values = _check_extensions(extensions, _UNDERSTOOD)
-    if ACCEPTABLE_RESPONSES in values:
-        _check_acceptable(values[ACCEPTABLE_RESPONSES])
-    nonce = values.get(NONCE)
+def _check_nonce(nonce: bytes | None, limit: int) -> bytes | None:
     if nonce is not None and not 0 < len(asn1.decode_der(bytes, nonce)) <= limit:
         raise MalformedRequest(f"a nonce of {len(nonce)} octets with its header")
     return nonce

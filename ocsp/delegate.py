@@ -12,12 +12,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from ca_store import der
 from ca_store.types import CredentialKind, format_serial
+from ocsp.settings import MIN_VALIDITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ca_store.signing import Signer
     from ca_store.types import Credential, Issuer
+
+TEN_YEARS: Final = 3653 * 86_400
+"""Seconds for which a code-signing certificate is answered for after its end, at least (CSBR §4.10.1). A code-signing
+CA is valid for so much longer than what it issues, and no status row is ever purged.
+"""
 
 _DIGESTS: Final = frozenset({"sha256", "sha384", "sha512"})
 _FORBIDDEN: Final = {
@@ -58,6 +64,16 @@ class Delegate:
     """ResponderID, byKey (RFC 9919 §3.2.2)."""
     certificates: bytes
     """The ``certs`` field: this certificate, once, and no other."""
+    default: bool = True
+    """Speaks where no client's preference chooses another."""
+    retention: int | None = None
+    """Seconds after its end for which a certificate's status is still answered, where that is promised."""
+
+    def speaks(self, begins: int, now: int) -> bool:
+        """Whether an answer of the window that began at ``begins`` can be made with it at ``now``. It falls silent
+        before its end, so that no answer is valid for less than BR §4.9.9 asks for.
+        """
+        return self.active_from <= now < self.not_after >= max(begins, self.not_before) + MIN_VALIDITY
 
 
 def load_delegate(credential: Credential, issuer: Issuer, signer: Signer, now: int) -> Delegate:
@@ -87,7 +103,17 @@ def load_delegate(credential: Credential, issuer: Issuer, signer: Signer, now: i
         active_from=max(credential.active_from, not_before),
         responder_id=der.context(2, der.octet_string(key.digest)),
         certificates=der.context(0, der.sequence(credential.certificate)),
+        default=credential.name == issuer.label,
+        retention=_retention(ca),
     )
+
+
+def _retention(ca: x509.Certificate) -> int | None:
+    try:
+        usages = ca.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return None
+    return TEN_YEARS if ExtendedKeyUsageOID.CODE_SIGNING in usages else None
 
 
 def _record_faults(credential: Credential, issuer: Issuer, certificate: x509.Certificate) -> Iterator[str]:

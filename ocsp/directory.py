@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ca_store.types import Issuer, IssuerID
     from ocsp.codec import CertID
     from ocsp.delegate import Delegate
+    from ocsp.preference import Preference
 
 
 class Directory:
@@ -52,13 +53,25 @@ class Directory:
         except KeyError:
             raise Unauthorized("no such issuer") from None
 
-    def delegate(self, issuer: IssuerID, begins: int, now: int) -> Delegate:
+    def delegate(self, issuer: IssuerID, begins: int, now: int, preferences: Sequence[Preference] = ()) -> Delegate:
         """Who speaks for ``issuer`` in a window that began at ``begins``: the newest that was active by then, so that
         all nodes change over at the same moment; if none was yet, the first that is active by ``now``.
 
-        Raises Unauthorized when there is none whose validity goes beyond ``now``.
+        Of several algorithms the client's preferences choose one in which a delegate speaks, in their order; else it
+        is the issuer's default, and another one where that is silent (RFC 6960 §4.4.7.2).
+
+        Raises Unauthorized when no delegate can speak for as long as an answer has to be valid.
         """
-        active = [each for each in self._delegates[issuer] if each.active_from <= now < each.not_after]
+        active = [each for each in self._delegates[issuer] if each.speaks(begins, now)]
         if not active:
             raise Unauthorized("the issuer has no delegate")
-        return next((each for each in reversed(active) if each.active_from <= begins), active[0])
+        settled = [each for each in reversed(active) if each.active_from <= begins]
+        for preference in preferences:
+            for each in settled:
+                if preference.accepts(each.signer):
+                    return each
+        for found in (settled, active):
+            for each in found:
+                if each.default:
+                    return each
+        return settled[0] if settled else active[0]

@@ -156,8 +156,9 @@ class Responder:
     async def _signed(self, request: Request, issuer: Issuer, statuses: Sequence[Status | None], now: int) -> Answer:
         delegate, spans = self._times(request, issuer, statuses, now)
         this_update = max(each.this_update for each in spans)
+        cutoff = None if delegate.retention is None else this_update - delegate.retention
         responses = [
-            single_response(cert_id.encoded, status, span)
+            single_response(cert_id.encoded, status, span, cutoff)
             for cert_id, status, span in zip(request.cert_ids, statuses, spans, strict=True)
         ]
         data = response_data(delegate, this_update, responses, request.nonce)
@@ -178,13 +179,14 @@ class Responder:
     ) -> tuple[Delegate, list[Times]]:
         """Who signs, and the times of each SingleResponse."""
         if request.nonce is not None:
-            delegate = self._directory.delegate(issuer.id, now, now)
+            delegate = self._directory.delegate(issuer.id, now, now, request.preferences)
             return delegate, [times_now(status, delegate, now, self._settings) for status in statuses]
         windows = [
             window(cert_id.serial, status, now, self._settings)
             for cert_id, status in zip(request.cert_ids, statuses, strict=True)
         ]
-        delegate = self._directory.delegate(issuer.id, max(each.begins for each in windows), now)
+        begins = max(each.begins for each in windows)
+        delegate = self._directory.delegate(issuer.id, begins, now, request.preferences)
         return delegate, [
             times(span, status, delegate, now, self._settings) for span, status in zip(windows, statuses, strict=True)
         ]

@@ -24,6 +24,8 @@ _UNKNOWN: Final = der.context(2, constructed=False)
 _SUCCESSFUL: Final = der.enumerated(ResponseStatus.successful)
 _BASIC: Final = der.oid("1.3.6.1.5.5.7.48.1.1")
 _NONCE: Final = der.oid("1.3.6.1.5.5.7.48.1.2")
+_ARCHIVE_CUTOFF: Final = der.oid("1.3.6.1.5.5.7.48.1.6")
+_SCT_LIST: Final = der.oid("1.3.6.1.4.1.11129.2.4.5")
 
 # Windows begin in every second of an hour, and every answer of one window has its times in common.
 _time: Final = lru_cache(maxsize=16_384)(der.generalized_time)
@@ -36,16 +38,34 @@ _REASONS: Final[Mapping[Reason, bytes]] = {
 }
 
 
-def single_response(cert_id: bytes, status: Status | None, times: Times) -> bytes:
-    """SingleResponse about a CertID as it was sent; None is *unknown*. Raises ValueError for a revocation without
-    time, and for a reserved serial, which no answer may speak of.
+def single_response(cert_id: bytes, status: Status | None, times: Times, archive_cutoff: int | None = None) -> bytes:
+    """SingleResponse about a CertID as it was sent; None is *unknown*. ``archive_cutoff`` is producedAt less the
+    retention, where one is promised. Raises ValueError for a revocation without time, and for a reserved serial, which
+    no answer may speak of.
     """
     return der.sequence(
         cert_id,
         _cert_status(status, times.this_update),
         _time(times.this_update),
         der.context(0, _time(times.next_update)),
+        b"" if status is None else _single_extensions(status, archive_cutoff),
     )
+
+
+def _single_extensions(status: Status, archive_cutoff: int | None) -> bytes:
+    """Never critical, and never a reason code, whose place is certStatus (BR §7.3.2)."""
+    if status.sct_list is None and archive_cutoff is None:
+        return b""
+    extensions = []
+    if status.sct_list is not None:  # RFC 6962 §3.3: an OCTET STRING inside of extnValue
+        extensions.append(_extension(_SCT_LIST, der.octet_string(status.sct_list)))
+    if archive_cutoff is not None:
+        extensions.append(_extension(_ARCHIVE_CUTOFF, _time(archive_cutoff)))
+    return der.context(1, der.sequence(*extensions))
+
+
+def _extension(oid: bytes, value: bytes) -> bytes:
+    return der.sequence(oid, der.octet_string(value))
 
 
 def _cert_status(status: Status | None, this_update: int) -> bytes:
@@ -68,7 +88,7 @@ def response_data(delegate: Delegate, produced_at: int, responses: Sequence[byte
         delegate.responder_id,
         _time(produced_at),
         der.sequence(*responses),
-        b"" if nonce is None else der.context(1, der.sequence(der.sequence(_NONCE, der.octet_string(nonce)))),
+        b"" if nonce is None else der.context(1, der.sequence(_extension(_NONCE, nonce))),
     )
 
 

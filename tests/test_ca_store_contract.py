@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from store_world import LATER, NOW, issue, make_issuer
+from store_world import LATER, NOW, following, issue, make_issuer
 
 from ca_store.errors import Conflict, IllegalMove, NotFound, StoreUnavailable
 from ca_store.types import (
@@ -61,6 +61,74 @@ def test_a_repeated_revocation_changes_nothing(store: IssuanceStore, root: Issue
     assert store.revoke(root, 5, Reason.superseded, NOW, NOW + 900) == first
     corrected = store.revoke(root, 5, Reason.keyCompromise, NOW - 60, NOW + 901)
     assert corrected == Status(CertificateState.REVOKED, NOW + 901, LATER, NOW - 60, Reason.keyCompromise)
+
+
+async def test_everything_of_an_issuer_is_revoked_page_by_page_and_the_feed_carries_it(
+    store: IssuanceStore, reader: ReadStore, root: IssuerID
+) -> None:
+    other = store.add_issuer(make_issuer("other"), "file:keys/other.key", NOW)
+    for serial in (5, 6, 7, 8, 9):
+        issue(store, root, serial, "ocsp-delegate" if serial == 7 else "server")
+    issue(store, other, 5)
+    store.reserve(root, 10, "server", LATER, NOW)
+    store.revoke(root, 6, Reason.superseded, NOW, NOW + 1)
+    reasons = {"server": Reason.unspecified}
+    async with following(reader) as heard:
+        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, limit=2) == 8
+        assert (await reader.status(root, 9)).state is CertificateState.GOOD
+        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, after=8, limit=2) == 10
+        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, after=10, limit=2) is None
+        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2) is None
+        await heard.until(4)
+    assert [change.serial for change in heard.changes] == [5, 8, 9, 10]
+    # Not before the certificate's own beginning.
+    assert await reader.status(root, 5) == Status(CertificateState.REVOKED, NOW + 2, LATER, NOW, Reason.unspecified)
+    assert (await reader.status(root, 6)).reason is Reason.superseded
+    assert (await reader.status(root, 7)).state is CertificateState.GOOD
+    assert (await reader.status(other, 5)).state is CertificateState.GOOD
+    with pytest.raises(IllegalMove):
+        store.record(root, 10, b"der", "CN=late", NOW, LATER, NOW + 3)
+
+
+SCTS = bytes.fromhex("0009 0003 aabbcc 0002 ddee")
+
+
+async def test_scts_for_ocsp_are_kept_beside_the_status(
+    store: IssuanceStore, reader: ReadStore, root: IssuerID
+) -> None:
+    issue(store, root, 5)
+    async with following(reader) as heard:
+        store.put_sct_list(root, 5, SCTS, NOW + 5)
+        store.put_sct_list(root, 5, SCTS, NOW + 6)
+        await heard.until(1)
+    assert [change.serial for change in heard.changes] == [5]
+    expected = Status(CertificateState.GOOD, NOW + 5, LATER, sct_list=SCTS)
+    assert await reader.status(root, 5) == store.certificate(root, 5).status == expected
+    assert store.revoke(root, 5, Reason.superseded, NOW + 7, NOW + 7).sct_list == SCTS
+    with pytest.raises(IllegalMove, match="serial 5 is revoked, so it takes no SCTs"):
+        store.put_sct_list(root, 5, SCTS, NOW + 8)
+    with pytest.raises(NotFound):
+        store.put_sct_list(root, 6, SCTS, NOW + 8)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "sentence"),
+    [
+        ("", "cut short"),
+        ("00", "cut short"),
+        ("0000", "is empty"),
+        ("0003 0001", "cut short"),
+        ("0003 0002 aa", "cut short"),
+        ("0002 0000", "an SCT is empty"),
+        ("0003 0001 aa 00", "octets follow"),
+        ("0006 0001 aa 0000 00", "an SCT is empty"),
+    ],
+)
+def test_octets_that_are_no_list_of_scts(store: IssuanceStore, root: IssuerID, encoded: str, sentence: str) -> None:
+    issue(store, root, 5)
+    with pytest.raises(ValueError, match=sentence):
+        store.put_sct_list(root, 5, bytes.fromhex(encoded), NOW)
+    assert store.certificate(root, 5).status.sct_list is None
 
 
 @pytest.mark.parametrize("serial", [1, 0x7F, 0x80, 1 << 152, 1 << 159, MAX_SERIAL], ids=hex)

@@ -191,7 +191,7 @@ def test_a_request_that_asn1crypto_signed_is_read() -> None:
     [
         [],
         [extension("1.2.3.4", b"whatever")],
-        [extension(PREFERRED, b"not even DER")],
+        [extension(PREFERRED, der.sequence())],
         [extension(PREFERRED, der.sequence(), der.TRUE)],
         [extension(ACCEPTABLE, der.sequence(der.oid("1.3.6.1.5.5.7.48.1.1")), der.TRUE)],
         [extension(ACCEPTABLE, der.sequence(der.oid("1.2.3"), der.oid("1.3.6.1.5.5.7.48.1.1")))],
@@ -281,6 +281,7 @@ MALFORMED = [
         "acceptable responses without basic",
         request(cert_id(), extensions=[extension(ACCEPTABLE, der.sequence(der.oid("1.2.3")))]),
     ),
+    Case("preferred algorithms that are none", request(cert_id(), extensions=[extension(PREFERRED, b"not even DER")])),
     Case("acceptable responses that are none", request(cert_id(), extensions=[extension(ACCEPTABLE, der.NULL)])),
     Case("an OCSPResponse", bytes.fromhex("30030a0106")),
     Case("a time-stamp request", der.sequence(der.integer(1), der.sequence(SHA1, der.octet_string(NAME)))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -244,3 +245,26 @@ def test_openssl_verifies_a_stored_answer(status: Status | None, word: str, tmp_
     assert f"{hex(SERIAL)}: {word}" in done.stdout
     assert ("Reason: keyCompromise" in done.stdout) == (word == "revoked")
     assert "WARNING" not in done.stdout + done.stderr
+
+
+SCTS = bytes.fromhex("00050003aabbcc")
+
+
+@pytest.mark.parametrize("status", [good(), revoked()], ids=["good", "revoked"])
+def test_single_extensions_are_the_scts_and_the_archive_cutoff_and_nothing_else(status: Status) -> None:
+    """RFC 6962 §3.3, RFC 6960 §4.4.4; BR §7.3.2 forbids a reason code here."""
+    responses = [single_response(CERT_ID, replace(status, sct_list=SCTS), TIMES, NOW - 3653 * DAY)]
+    data = response_data(DELEGATE, TIMES.this_update, responses, None)
+    _, read_data = fields(response(DELEGATE, data, DELEGATE.signer.sign(data)))
+    (single,) = read_data["responses"]
+    scts, cutoff = single["single_extensions"]
+    assert scts["extn_id"].dotted == "1.3.6.1.4.1.11129.2.4.5"
+    assert scts["extn_value"].contents == der.octet_string(SCTS)
+    assert cutoff["extn_id"].dotted == "1.3.6.1.5.5.7.48.1.6"
+    assert cutoff["extn_value"].contents == der.generalized_time(NOW - 3653 * DAY)
+    assert not any(extension["critical"].native for extension in single["single_extensions"])
+
+
+def test_an_answer_without_any_has_no_empty_list_of_extensions() -> None:
+    _, data = fields(answer(good()))
+    assert data["responses"][0]["single_extensions"].native is None
