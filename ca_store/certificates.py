@@ -87,7 +87,7 @@ class CertificateWriter(Transactions):
 
     def revoke_all(
         self, issuer: IssuerID, reasons: Mapping[str, Reason], at: int, now: int, *, after: int = 0, limit: int = 1000
-    ) -> int | None:
+    ) -> Sequence[int]:
         with self._transaction() as connection:
             return revoke_page(connection, issuer, reasons, at, now, after, limit)
 

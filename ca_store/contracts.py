@@ -152,10 +152,10 @@ class IssuanceStore(Protocol):
 
     def revoke_all(
         self, issuer: IssuerID, reasons: Mapping[str, Reason], at: int, now: int, *, after: int = 0, limit: int = 1000
-    ) -> int | None:
+    ) -> Sequence[int]:
         """Revoke what an issuer has issued or reserved, of the profiles in ``reasons``, and has not revoked yet: at
-        most ``limit`` serials behind ``after``, each at ``at`` or its notBefore, whichever is later. The last serial
-        of this page; None when there was nothing left.
+        most ``limit`` serials behind ``after``, each at ``at`` or its notBefore, whichever is later. These serials in
+        order; none when there was nothing left.
         """
         ...
 

@@ -137,9 +137,9 @@ def make_revoked(
 
 def revoke_page(
     connection: Connection, issuer: IssuerID, reasons: Mapping[str, Reason], at: int, now: int, after: int, limit: int
-) -> int | None:
+) -> Sequence[int]:
     """Move what is not revoked yet, of the profiles in ``reasons``, to revoked: at most ``limit`` rows from behind the
-    serial ``after``. The last of them; None when there was none.
+    serial ``after``. Their serials in order.
     """
     rows = connection.execute(
         select(_ROW.serial, certificate.c.profile, certificate.c.not_before)
@@ -151,16 +151,17 @@ def revoke_page(
         .with_for_update(of=certificate_status)
     ).all()
     if not rows:
-        return None
+        return []
     connection.execute(
         update(certificate_status)
         .where(_ROW.issuer_id == issuer, _ROW.serial == bindparam("row"))
         .values(state=CertificateState.REVOKED, reason=bindparam("why"), revoked_at=bindparam("since"), changed_at=now),
         [{"row": row.serial, "why": reasons[row.profile], "since": max(at, row.not_before)} for row in rows],
     )
-    for row in rows:
-        record_change(connection, ChangeKind.STATUS, issuer, unpack_serial(row.serial))
-    return unpack_serial(rows[-1].serial)
+    serials = [unpack_serial(row.serial) for row in rows]
+    for serial in serials:
+        record_change(connection, ChangeKind.STATUS, issuer, serial)
+    return serials
 
 
 def attach_scts(connection: Connection, issuer: IssuerID, serial: int, sct_list: bytes, now: int) -> None:

@@ -41,6 +41,8 @@ class Plan:
     """None: the parent's."""
     country: str | None = None
     """None: the parent's."""
+    subject: bytes | None = None
+    """DER Name of a CA that gets a new key, which has to be the same to the octet; None: made of the names."""
 
     @property
     def key_reference(self) -> str:
@@ -116,12 +118,13 @@ def _establish(core: Core, plan: Plan, purpose: Purpose) -> Issuer:
     parent = None if plan.parent is None else core.store.issuer(plan.parent)
     if parent is not None:
         _check_parent(core, purpose, parent)
+    subject = _subject(core, plan, parent)
     signer = own_key(core, plan.key_reference, plan.key_type)
     if parent is None:
-        contents = _root_contents(core, plan, signer)
+        contents = _root_contents(core, subject, signer)
         certificate = assemble(contents, signer)
     else:
-        contents = _sub_ca_contents(core, plan, purpose, parent, signer)
+        contents = _sub_ca_contents(core, subject, purpose, parent, signer)
         certificate = assemble(contents, core.signer(parent))
     issuer = Issuer(
         id=IssuerID(0),
@@ -150,28 +153,11 @@ def _check_parent(core: Core, purpose: Purpose, parent: Issuer) -> None:
             )
 
 
-def _root_contents(core: Core, plan: Plan, signer: Signer) -> Contents:
-    check_key(signer.public_key, ROOT.keys)
-    not_before = core.now() - BACKDATE
-    return Contents(
-        profile=ROOT,
-        serial=new_serial(core),
-        subject=encode_name(
-            {
-                "country_name": str(plan.country),
-                "organization_name": str(plan.organization),
-                "common_name": plan.common_name,
-            }
-        ),
-        public_key=signer.public_key,
-        not_before=not_before,
-        not_after=ROOT.validity.last_second(not_before),
-        issuer=None,
-    )
-
-
-def _sub_ca_contents(core: Core, plan: Plan, purpose: Purpose, parent: Issuer, signer: Signer) -> Contents:
-    above = x509.Certificate.load(parent.certificate).subject.native
+def _subject(core: Core, plan: Plan, parent: Issuer | None) -> bytes:
+    """DER Name. Raises SetupRefused when another CA bears it."""
+    if plan.subject is not None:
+        return plan.subject
+    above = {} if parent is None else x509.Certificate.load(parent.certificate).subject.native
     subject = encode_name(
         {
             "country_name": plan.country or above["country_name"],
@@ -179,5 +165,28 @@ def _sub_ca_contents(core: Core, plan: Plan, purpose: Purpose, parent: Issuer, s
             "common_name": plan.common_name,
         }
     )
+    for known in core.store.issuers():
+        if x509.Certificate.load(known.certificate).subject.dump() == subject:
+            raise SetupRefused(
+                f"the CA {known.label} has this name already: `issuance ca rekey {known.label}` gives it a new key"
+            )
+    return subject
+
+
+def _root_contents(core: Core, subject: bytes, signer: Signer) -> Contents:
+    check_key(signer.public_key, ROOT.keys)
+    not_before = core.now() - BACKDATE
+    return Contents(
+        profile=ROOT,
+        serial=new_serial(core),
+        subject=subject,
+        public_key=signer.public_key,
+        not_before=not_before,
+        not_after=ROOT.validity.last_second(not_before),
+        issuer=None,
+    )
+
+
+def _sub_ca_contents(core: Core, subject: bytes, purpose: Purpose, parent: Issuer, signer: Signer) -> Contents:
     profile = replace(SUB_CA, extended_key_usage=purpose.extended_key_usage, policies=purpose.policies)
     return prepare(core, parent, profile, subject=subject, public_key=signer.public_key).contents

@@ -13,6 +13,7 @@ from cryptography import x509 as checked_x509
 
 from ca_store.errors import Conflict
 from ca_store.signing import KeyType
+from ca_store.types import CertificateState
 from issuance.certificate import Contents, assemble
 from issuance.csr import check_key
 from issuance.errors import IssuanceError, RequestRefused
@@ -20,7 +21,7 @@ from issuance.period import format_time
 from issuance.profile import BACKDATE, OCSP_DELEGATE, PURPOSES
 
 if TYPE_CHECKING:
-    from ca_store.types import Issuer
+    from ca_store.types import Issuer, Status
     from issuance.core import Core
     from issuance.profile import Profile, Purpose
 
@@ -53,6 +54,19 @@ def purpose_of(issuer: Issuer) -> Purpose:
     raise IssuanceError(f"the CA {issuer.label} is for nothing that is issued here")
 
 
+def newest_key(core: Core, issuer: Issuer) -> Issuer:
+    """The newest issuing key of a CA: of all that bear its subject name, the last."""
+    name = x509.Certificate.load(issuer.certificate).subject.dump()
+    return [known for known in core.store.issuers() if x509.Certificate.load(known.certificate).subject.dump() == name][
+        -1
+    ]
+
+
+def standing_of(core: Core, issuer: Issuer) -> Status:
+    """The status of a CA's own certificate, at its parent."""
+    return core.store.certificate(issuer.id if issuer.parent is None else issuer.parent, issuer.serial).status
+
+
 def prepare(
     core: Core,
     issuer: Issuer,
@@ -63,10 +77,15 @@ def prepare(
     names: tuple[str, ...] = (),
     serial: int | None = None,
 ) -> Draft:
-    """Check what is to be certified and commit its serial (a fresh one, unless given). Raises RequestRefused."""
+    """Check what is to be certified and commit its serial (a fresh one, unless given). Raises RequestRefused.
+
+    A revoked CA certifies nothing but delegates, who go on saying so about everything it has issued.
+    """
     purpose = purpose_of(issuer)
     if profile.name not in purpose.profiles and profile is not OCSP_DELEGATE:
         raise RequestRefused(f"the CA {issuer.label} ({purpose.name}) does not issue {profile.name} certificates")
+    if profile is not OCSP_DELEGATE and standing_of(core, issuer).state is CertificateState.REVOKED:
+        raise RequestRefused(f"the CA {issuer.label} is revoked")
     issuer_key = x509.Certificate.load(issuer.certificate).public_key.dump()
     check_key(public_key, profile.keys, issuer_key=issuer_key)
     now = core.now()

@@ -1,5 +1,8 @@
 """Online signers: an OCSP delegate for each issuing key and the time-stamping units, renewed before their end.
 
+An issuing key may have delegates of several algorithms, each with a tenure of its own: the default one bears the CA's
+label, and one that only a client's preference chooses (RFC 6960 §4.4.7) bears its kind of key besides.
+
 A renewal is a new key, a certificate for it and a credential that names both, in this order: interrupted anywhere it
 leaves the old signer speaking and at worst an unused key file, and is repeated from the start.
 """
@@ -11,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from asn1crypto import x509
 
+from ca_store.errors import NotFound
 from ca_store.signing import KeyType
 from ca_store.types import CertificateState, Credential, CredentialKind, format_serial
 from issuance.certificate import encode_name
 from issuance.errors import SetupRefused
-from issuance.issuer import issue, key_type_of, new_serial, prepare, purpose_of
+from issuance.issuer import issue, key_type_of, new_serial, newest_key, prepare, purpose_of
 from issuance.naming import check_label
 from issuance.period import DAY
 from issuance.profile import OCSP_DELEGATE, TSA_UNIT
@@ -33,6 +37,11 @@ all change over together.
 """
 OVERLAP: Final = DAY
 """Seconds that a signer stays on record after its successor has begun to speak."""
+DELEGATE_KEYS: Final = (KeyType.RSA_3072, KeyType.P256)
+"""The keys a delegate may have."""
+
+_SILENCE: Final = 8 * 3_600
+"""Seconds before its end in which a delegate no longer speaks: no answer may be valid for less (BR §4.9.9)."""
 
 _SHORT: Final = 8
 _REMAINING: Final = 3
@@ -77,19 +86,45 @@ def ensure_delegate(core: Core, issuer: Issuer) -> bool:
     return True
 
 
-def renew_delegate(core: Core, issuer: Issuer, *, force: bool = False) -> Credential | None:
-    """Renew the OCSP delegate of an issuing key when that is due, at once when none speaks now (a successor may wait
-    while the one before it was revoked), or always with ``force``. None when it was not.
+def delegate_keys(core: Core, issuer: Issuer) -> Sequence[KeyType]:
+    """The keys in which an issuing key has delegates: its purpose's, then every other that is on record."""
+    names = {credential.name for credential in core.store.credentials(CredentialKind.OCSP)}
+    default = purpose_of(issuer).delegate_key
+    return [default, *(key for key in DELEGATE_KEYS if key is not default and _delegate_name(issuer, key) in names)]
+
+
+def renew_delegate(
+    core: Core, issuer: Issuer, *, key_type: KeyType | None = None, force: bool = False
+) -> Credential | None:
+    """Renew an OCSP delegate of an issuing key (the default one, unless ``key_type`` says another, which is made if
+    there is none) when that is due, at once when none speaks now (a successor may wait while the one before it was
+    revoked), or always with ``force``. None when it was not.
     """
     now = core.now()
-    present = _newest(core, CredentialKind.OCSP, issuer.label)
-    known = tenures(core, CredentialKind.OCSP, issuer.label)
+    key_type = key_type or purpose_of(issuer).delegate_key
+    name = _delegate_name(issuer, key_type)
+    present = _newest(core, CredentialKind.OCSP, name)
+    known = tenures(core, CredentialKind.OCSP, name)
     at_once = force or not any(tenure.speaks(now) for tenure in known)
     if issuer.not_after <= now or not (at_once or _wanted(core, issuer, present)):
         return None
-    return _renew(
-        core, CredentialKind.OCSP, issuer.label, issuer, purpose_of(issuer).delegate_key, present, force=at_once
-    )
+    return _renew(core, CredentialKind.OCSP, name, issuer, key_type, present, force=at_once)
+
+
+def retire_delegates(core: Core, issuer: Issuer, key_type: KeyType) -> None:
+    """Take the delegates of an algorithm other than the default out of use. Raises SetupRefused, NotFound."""
+    if key_type is purpose_of(issuer).delegate_key:
+        raise SetupRefused(f"the {key_type} delegate of {issuer.label} is its default: without it nobody may speak")
+    known = tenures(core, CredentialKind.OCSP, _delegate_name(issuer, key_type))
+    if not known:
+        raise NotFound(f"{issuer.label} has no {key_type} delegate")
+    for tenure in known:
+        core.store.retire_credential(tenure.credential.id, core.now())
+
+
+def _delegate_name(issuer: Issuer, key_type: KeyType) -> str:
+    # No label has a full stop, so no other CA's delegate can bear this name.
+    return issuer.label if key_type is purpose_of(issuer).delegate_key else f"{issuer.label}.{key_type}"
 
 
 def renew_unit(
@@ -108,7 +143,7 @@ def renew_unit(
         return _renew(core, CredentialKind.TSA, name, issuer, key_type or KeyType.RSA_3072, None, force=force)
     if present.state is CertificateState.REVOKED and not retry_revoked:
         return None
-    issuer = next(known for known in core.store.issuers() if known.id == present.credential.issuer)
+    issuer = newest_key(core, next(each for each in core.store.issuers() if each.id == present.credential.issuer))
     if issuer.not_after <= core.now() or not (force or _wanted(core, issuer, present)):
         return None
     wanted = key_type or key_type_of(x509.Certificate.load(present.credential.certificate).public_key.dump())
@@ -117,7 +152,11 @@ def renew_unit(
 
 def renew_all(core: Core, *, force: bool = False) -> Sequence[Credential]:
     """Renew every signer that is due, and take out of use those that have been succeeded or have ended."""
-    renewed = [renew_delegate(core, issuer, force=force) for issuer in core.store.issuers()]
+    renewed = [
+        renew_delegate(core, issuer, key_type=key_type, force=force)
+        for issuer in core.store.issuers()
+        for key_type in delegate_keys(core, issuer)
+    ]
     renewed += [renew_unit(core, name, force=force, retry_revoked=False) for name in unit_names(core)]
     retire_succeeded(core)
     return [credential for credential in renewed if credential is not None]
@@ -134,7 +173,7 @@ def retire_succeeded(core: Core) -> None:
     credentials = core.store.credentials()
     for credential in credentials:
         succeeded = any(
-            (other.kind, other.name, other.issuer) == (credential.kind, credential.name, credential.issuer)
+            (other.kind, other.name) == (credential.kind, credential.name)
             and credential.active_from < other.active_from <= now - OVERLAP
             for other in credentials
         )
@@ -171,7 +210,7 @@ def _renew(
     core.keys.generate(reference, key_type)
     certificate = _certify(core, issuer, profile, title, serial, core.key(reference).public_key)
     now = core.now()
-    able = present is not None and present.state is CertificateState.GOOD and present.until > now + LEAD
+    able = present is not None and present.state is CertificateState.GOOD and present.until > now + LEAD + _SILENCE
     credential = Credential(
         id=0,
         kind=kind,
@@ -222,7 +261,8 @@ def _tenure(core: Core, credential: Credential) -> Tenure:
 
 
 def _timestamp_ca(core: Core) -> Issuer:
-    found = [issuer for issuer in core.store.issuers() if purpose_of(issuer).name == "timestamp"]
+    every = [issuer for issuer in core.store.issuers() if purpose_of(issuer).name == "timestamp"]
+    found = [issuer for issuer in every if newest_key(core, issuer).id == issuer.id]
     if len(found) != 1:
         raise SetupRefused(f"a new time-stamping unit needs exactly one CA for timestamp: there are {len(found)}")
     return found[0]

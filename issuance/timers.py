@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ca_store.errors import StoreError
+from issuance.compromise import is_compromised, revoke_issued
 from issuance.crl import is_due, sign_crl
 from issuance.errors import IssuanceError
-from issuance.signer_renewal import renew_delegate, renew_unit, retire_succeeded, unit_names
+from issuance.signer_renewal import delegate_keys, renew_delegate, renew_unit, retire_succeeded, unit_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,9 +47,12 @@ class Timers:
         with self._reported():
             for issuer in self._core.store.issuers():
                 with self._reported():
-                    self._sign_crl(issuer)
+                    self._revoke_compromised(issuer)
                 with self._reported():
-                    self._renewed(renew_delegate(self._core, issuer))
+                    self._sign_crl(issuer)
+                for key_type in delegate_keys(self._core, issuer):
+                    with self._reported():
+                        self._renewed(renew_delegate(self._core, issuer, key_type=key_type))
             for name in unit_names(self._core):
                 with self._reported():
                     self._renewed(renew_unit(self._core, name, retry_revoked=False))
@@ -60,6 +64,11 @@ class Timers:
             yield
         except (StoreError, IssuanceError, OSError) as error:
             self._report(str(error))
+
+    def _revoke_compromised(self, issuer: Issuer) -> None:
+        """What an interrupted command has left, and what came in while it was at work."""
+        if is_compromised(self._core, issuer) and (count := revoke_issued(self._core, issuer)):
+            self._report(f"revoked {count} certificates of {issuer.label}, whose key is compromised")
 
     def _sign_crl(self, issuer: Issuer) -> None:
         if is_due(self._core, issuer):

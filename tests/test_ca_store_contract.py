@@ -74,11 +74,11 @@ async def test_everything_of_an_issuer_is_revoked_page_by_page_and_the_feed_carr
     store.revoke(root, 6, Reason.superseded, NOW, NOW + 1)
     reasons = {"server": Reason.unspecified}
     async with following(reader) as heard:
-        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, limit=2) == 8
+        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, limit=2) == [5, 8]
         assert (await reader.status(root, 9)).state is CertificateState.GOOD
-        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, after=8, limit=2) == 10
-        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, after=10, limit=2) is None
-        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2) is None
+        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, after=8, limit=2) == [9, 10]
+        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2, after=10, limit=2) == []
+        assert store.revoke_all(root, reasons, NOW - 90, NOW + 2) == []
         await heard.until(4)
     assert [change.serial for change in heard.changes] == [5, 8, 9, 10]
     # Not before the certificate's own beginning.

@@ -263,7 +263,8 @@ class TestCommand:
             (("--ca", "nowhere"), 1, "there is no CA labelled 'nowhere'"),
             (("--unit", "A/B"), 1, "no name of a unit"),
             (("--unit", "rsa", "--key", "p384"), 2, "--key"),
-            (("--ca", "root", "--key", "p256"), 2, "--key: only with --unit"),
+            (("--key", "p256"), 2, "--key: only with --unit or --ca"),
+            (("--ca", "root", "--key", "rsa-4096"), 2, "--key: an OCSP delegate has one of rsa-3072, p256"),
         ],
     )
     def test_refusals(self, demo_home: Path, arguments: tuple[str, ...], status: int, sentence: str) -> None:
