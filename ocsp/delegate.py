@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from ca_store import der
 from ca_store.types import CredentialKind, format_serial
@@ -26,6 +27,8 @@ CA is valid for so much longer than what it issues, and no status row is ever pu
 """
 
 _DIGESTS: Final = frozenset({"sha256", "sha384", "sha512"})
+_RSA_BITS: Final = 2048  # BR §6.1.5
+_NAMES: Final = (NameOID.COUNTRY_NAME, NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)  # BR §7.1.2.10.2
 _FORBIDDEN: Final = {
     ExtensionOID.CRL_DISTRIBUTION_POINTS: "cRLDistributionPoints",
     ExtensionOID.SUBJECT_ALTERNATIVE_NAME: "subjectAltName",
@@ -76,9 +79,14 @@ class Delegate:
         return self.active_from <= now < self.not_after >= max(begins, self.not_before) + MIN_VALIDITY
 
 
+def delegate_name(credential: Credential, issuer: Issuer) -> str:
+    """How a sentence names the certificate of a credential."""
+    return f"the certificate of OCSP delegate {format_serial(credential.serial)} of {issuer.label}"
+
+
 def load_delegate(credential: Credential, issuer: Issuer, signer: Signer, now: int) -> Delegate:
     """Check a credential against the profile of BR §7.1.2.8 and against its key. Raises DelegateRefused."""
-    name = f"the certificate of OCSP delegate {format_serial(credential.serial)} of {issuer.label}"
+    name = delegate_name(credential, issuer)
     try:
         certificate = x509.load_der_x509_certificate(credential.certificate)
         ca = x509.load_der_x509_certificate(issuer.certificate)
@@ -87,6 +95,7 @@ def load_delegate(credential: Credential, issuer: Issuer, signer: Signer, now: i
             *_key_faults(certificate, ca, signer),
             *_time_faults(certificate, issuer, now),
             *_profile_faults(certificate),
+            *_authority_faults(certificate, ca),
         ]
     except (ValueError, x509.DuplicateExtension) as error:
         raise DelegateRefused(f"{name} cannot be read: {error}") from error
@@ -136,7 +145,13 @@ def _key_faults(certificate: x509.Certificate, ca: x509.Certificate, signer: Sig
     digest = certificate.signature_hash_algorithm
     if digest is None or digest.name not in _DIGESTS:
         yield "signatureAlgorithm must use SHA-256, SHA-384 or SHA-512"
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size < _RSA_BITS:
+            yield f"subjectPublicKeyInfo is RSA of {key.key_size} bits: at least {_RSA_BITS} are needed"
+    elif not isinstance(key, ec.EllipticCurvePublicKey):
+        yield "subjectPublicKeyInfo must be RSA or EC"
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if spki != signer.public_key:
         yield "subjectPublicKeyInfo is not that of the private key"
 
@@ -150,8 +165,10 @@ def _time_faults(certificate: x509.Certificate, issuer: Issuer, now: int) -> Ite
 
 def _profile_faults(certificate: x509.Certificate) -> Iterator[str]:
     extensions = {extension.oid: extension for extension in certificate.extensions}
-    if ExtensionOID.AUTHORITY_KEY_IDENTIFIER not in extensions:
-        yield "authorityKeyIdentifier is missing"
+    if certificate.version is not x509.Version.v3:
+        yield "version must be v3"
+    if any(len(certificate.subject.get_attributes_for_oid(oid)) != 1 for oid in _NAMES):
+        yield "subject must have one countryName, one organizationName and one commonName"
     usages = extensions.get(ExtensionOID.EXTENDED_KEY_USAGE)
     if usages is None or list(usages.value) != [ExtendedKeyUsageOID.OCSP_SIGNING]:
         yield "extendedKeyUsage must be OCSPSigning and nothing else"
@@ -168,6 +185,18 @@ def _profile_faults(certificate: x509.Certificate) -> Iterator[str]:
             yield f"{_FORBIDDEN[oid]} must not be there"
         elif extension.critical and oid not in _UNDERSTOOD:
             yield f"critical extension {oid.dotted_string} is not understood"
+
+
+def _authority_faults(certificate: x509.Certificate, ca: x509.Certificate) -> Iterator[str]:
+    """BR §7.1.2.11.1: the issuer's key identifier, and neither its name nor its serial."""
+    try:
+        stated = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        yield "authorityKeyIdentifier is missing"
+        return
+    own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    if stated != x509.AuthorityKeyIdentifier(own, None, None):
+        yield "authorityKeyIdentifier must be the CA's subjectKeyIdentifier and nothing else"
 
 
 _DIGITAL_SIGNATURE: Final = x509.KeyUsage(

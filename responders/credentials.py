@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ca_store.errors import KeyUnavailable
 from ca_store.types import CertificateState, CredentialKind
-from ocsp.delegate import DelegateRefused, load_delegate
+from ocsp.delegate import DelegateRefused, delegate_name, load_delegate
 from ocsp.directory import Directory
 from tsa.errors import UnitRefused
 from tsa.unit import load_unit
@@ -88,6 +88,7 @@ class CredentialLoader:
         self._keys = keys
         self._tsa = tsa
         self._delegates: dict[int, Delegate] = {}
+        self._left_out: set[int] = set()
         self._units: dict[int, Unit] = {}
 
     def load(self, records: Records, now: int, *, strict: bool) -> Roster:
@@ -121,8 +122,9 @@ class CredentialLoader:
     ) -> Iterator[Delegate]:
         for credential in records.delegates:
             issuer = issuers[credential.issuer]
-            # An expired one stays a row for ever, and is no one's fault.
-            if credential.id in records.revoked or min(credential.not_after, issuer.not_after) <= now:
+            # An ended one stays a row until the timers retire it, and must not keep the server from starting.
+            if (fault := _ended(records, credential, issuer, now)) is not None:
+                self._say_once(credential, f"{delegate_name(credential, issuer)} is left out: {fault}")
                 continue
             try:
                 if credential.id not in self._delegates:
@@ -132,6 +134,11 @@ class CredentialLoader:
                 refuse(error)
                 continue
             yield self._delegates[credential.id]
+
+    def _say_once(self, credential: Credential, sentence: str) -> None:
+        if credential.id not in self._left_out:
+            self._left_out.add(credential.id)
+            _logger.warning("%s", sentence)
 
     def load_units(self, records: Records, now: int, refuse: Callable[[Exception], None]) -> Iterator[tuple[str, Unit]]:
         """Each configured unit with its name, as far as it may speak; why one may not goes to ``refuse``."""
@@ -157,6 +164,14 @@ class CredentialLoader:
 def _fingerprint(delegates: Sequence[Delegate]) -> int:
     names = sorted(f"{each.issuer.id}:{each.serial}:{each.active_from}" for each in delegates)
     return int.from_bytes(hashlib.sha256("\n".join(names).encode()).digest()[:8], "big")
+
+
+def _ended(records: Records, credential: Credential, issuer: Issuer, now: int) -> str | None:
+    if credential.id in records.revoked:
+        return "it is revoked"
+    if credential.not_after <= now:
+        return "its notAfter is past"
+    return "notAfter of its CA is past" if issuer.not_after <= now else None
 
 
 def _rows(units: Mapping[str, Unit]) -> frozenset[tuple[IssuerID, int]]:
