@@ -1,6 +1,7 @@
 """Status rows and their legal moves, as statements within a caller's transaction.
 
-Each move locks its row first, so that of two writers at once the second one judges what the first one left.
+Each move locks its row first, so that of two writers at once the second one judges what the first one left. The time of
+change never goes back, whatever the clocks of two writers say, so that no answer is dated before the issue.
 """
 
 from __future__ import annotations
@@ -104,14 +105,14 @@ def make_good(
     now: int,
 ) -> None:
     """Move reserved → good and keep the certificate. Raises IllegalMove, NotFound."""
-    state = lock_status(connection, issuer, serial).state
-    if state is not CertificateState.RESERVED:
-        raise IllegalMove(f"serial {format_serial(serial)} is {state.name.lower()}, so it cannot become good")
+    before = lock_status(connection, issuer, serial)
+    if before.state is not CertificateState.RESERVED:
+        raise IllegalMove(f"serial {format_serial(serial)} is {before.state.name.lower()}, so it cannot become good")
     key = {"issuer_id": issuer, "serial": pack_serial(serial)}
     connection.execute(
         update(certificate_status)
         .filter_by(**key)
-        .values(state=CertificateState.GOOD, changed_at=now, not_after=not_after)
+        .values(state=CertificateState.GOOD, changed_at=max(now, before.changed_at), not_after=not_after)
     )
     connection.execute(update(certificate).filter_by(**key).values(der=der, subject=subject, not_before=not_before))
     record_change(connection, ChangeKind.STATUS, issuer, serial)
@@ -126,13 +127,14 @@ def make_revoked(
     before = lock_status(connection, issuer, serial)
     if (before.revoked_at, before.reason) == (revoked_at, reason):
         return before
+    changed_at = max(now, before.changed_at)
     connection.execute(
         update(certificate_status)
         .filter_by(issuer_id=issuer, serial=pack_serial(serial))
-        .values(state=CertificateState.REVOKED, reason=reason, revoked_at=revoked_at, changed_at=now)
+        .values(state=CertificateState.REVOKED, reason=reason, revoked_at=revoked_at, changed_at=changed_at)
     )
     record_change(connection, ChangeKind.STATUS, issuer, serial)
-    return replace(before, state=CertificateState.REVOKED, changed_at=now, revoked_at=revoked_at, reason=reason)
+    return replace(before, state=CertificateState.REVOKED, changed_at=changed_at, revoked_at=revoked_at, reason=reason)
 
 
 def revoke_page(
@@ -142,7 +144,7 @@ def revoke_page(
     serial ``after``. Their serials in order.
     """
     rows = connection.execute(
-        select(_ROW.serial, certificate.c.profile, certificate.c.not_before)
+        select(_ROW.serial, _ROW.changed_at, certificate.c.profile, certificate.c.not_before)
         .join(certificate, (certificate.c.issuer_id == _ROW.issuer_id) & (certificate.c.serial == _ROW.serial))
         .where(_ROW.issuer_id == issuer, _ROW.serial > pack_serial(after), _ROW.state != CertificateState.REVOKED)
         .where(certificate.c.profile.in_(reasons))
@@ -155,8 +157,21 @@ def revoke_page(
     connection.execute(
         update(certificate_status)
         .where(_ROW.issuer_id == issuer, _ROW.serial == bindparam("row"))
-        .values(state=CertificateState.REVOKED, reason=bindparam("why"), revoked_at=bindparam("since"), changed_at=now),
-        [{"row": row.serial, "why": reasons[row.profile], "since": max(at, row.not_before)} for row in rows],
+        .values(
+            state=CertificateState.REVOKED,
+            reason=bindparam("why"),
+            revoked_at=bindparam("since"),
+            changed_at=bindparam("changed"),
+        ),
+        [
+            {
+                "row": row.serial,
+                "why": reasons[row.profile],
+                "since": max(at, row.not_before),
+                "changed": max(now, row.changed_at),
+            }
+            for row in rows
+        ],
     )
     serials = [unpack_serial(row.serial) for row in rows]
     for serial in serials:
@@ -175,7 +190,7 @@ def attach_scts(connection: Connection, issuer: IssuerID, serial: int, sct_list:
     connection.execute(
         update(certificate_status)
         .filter_by(issuer_id=issuer, serial=pack_serial(serial))
-        .values(sct_list=sct_list, changed_at=now)
+        .values(sct_list=sct_list, changed_at=max(now, before.changed_at))
     )
     record_change(connection, ChangeKind.STATUS, issuer, serial)
 

@@ -63,6 +63,19 @@ def test_a_repeated_revocation_changes_nothing(store: IssuanceStore, root: Issue
     assert corrected == Status(CertificateState.REVOKED, NOW + 901, LATER, NOW - 60, Reason.keyCompromise)
 
 
+async def test_the_time_of_change_never_goes_back(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    """Two hosts issue and revoke, and the clock of the second is behind."""
+    for serial in (5, 6):
+        store.reserve(root, serial, "server", LATER, NOW)
+        store.record(root, serial, b"der", "CN=a", NOW, LATER, NOW - 60)
+        assert (await reader.status(root, serial)).changed_at == NOW
+    store.put_sct_list(root, 5, SCTS, NOW - 50)
+    assert (await reader.status(root, 5)).changed_at == NOW
+    assert store.revoke(root, 5, Reason.superseded, NOW - 40, NOW - 40).changed_at == NOW
+    store.revoke_all(root, {"server": Reason.superseded}, NOW - 30, NOW - 30)
+    assert (await reader.status(root, 6)).changed_at == NOW
+
+
 async def test_everything_of_an_issuer_is_revoked_page_by_page_and_the_feed_carries_it(
     store: IssuanceStore, reader: ReadStore, root: IssuerID
 ) -> None:
@@ -216,8 +229,8 @@ def test_what_belongs_on_the_next_crl(store: IssuanceStore, root: IssuerID) -> N
     store.add_crl(CRL(root, store.next_crl_number(root), LATER + 1, LATER + 100, b"crl after expiry"))
     assert store.revoked(root) == []
     assert [serial for serial, _ in store.revoked(root, retention=1)] == [5]
-    assert [serial for serial, _ in store.revoked(root, retention=1, since=NOW)] == [5]
-    assert store.revoked(root, retention=1, since=NOW + 1) == []
+    assert [serial for serial, _ in store.revoked(root, retention=1, since=NOW + 1)] == [5]
+    assert store.revoked(root, retention=1, since=NOW + 2) == []
 
 
 async def test_crls(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
