@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 import stat
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -118,6 +119,22 @@ def test_the_same_on_postgresql_where_rows_outlive_the_folder(empty_url: str, tm
     assert "leave out --demo to share a database" in refused(
         "init", "--demo", "--database", empty_url, home=tmp_path / "third"
     )
+
+
+def test_a_home_made_before_is_brought_up_to_date_by_one_command(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    issuance("init", home=home)
+    with closing(sqlite3.connect(home / "ca.db")) as old:
+        old.execute("ALTER TABLE certificate_status DROP COLUMN sct_list")
+        old.execute("UPDATE alembic_version SET version_num = '0001'")
+        old.commit()
+    assert "has schema 0001 and this program needs 0002: run `issuance migrate`" in refused("ca", "list", home=home)
+    assert issuance("migrate", home=home).stdout == "the database had schema 0001 and has 0002 now\n"
+    assert issuance("migrate", home=home).stdout == "the database has schema 0002 already: nothing to do\n"
+    assert issuance("ca", "list", home=home)
+    (home / "ca.db").unlink()
+    assert "does not exist: run `issuance init`" in refused("migrate", home=home)
+    assert not (home / "ca.db").exists()
 
 
 def test_two_inits_do_not_share_a_folder(tmp_path: Path) -> None:

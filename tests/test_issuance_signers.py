@@ -24,14 +24,24 @@ from issuance_world import (
     small_core,
 )
 
-from ca_store.errors import KeyUnavailable
+from ca_store.errors import KeyUnavailable, NotFound
 from ca_store.signing import KeyType
 from ca_store.types import CredentialKind, Reason
 from issuance.crl import LIFE, PERIOD
 from issuance.errors import SetupRefused
 from issuance.issuer import key_type_of
 from issuance.revocation import revoke
-from issuance.signer_renewal import LEAD, OVERLAP, renew_all, renew_delegate, renew_unit, tenures
+from issuance.signer_renewal import (
+    DELEGATE_KEYS,
+    LEAD,
+    OVERLAP,
+    delegate_keys,
+    renew_all,
+    renew_delegate,
+    renew_unit,
+    retire_delegates,
+    tenures,
+)
 from issuance.timers import Timers
 
 if TYPE_CHECKING:
@@ -132,6 +142,55 @@ class TestDelegates:
         assert on_record(core) == before
         (tmp_path / "away").rename(key)
         assert renew_delegate(core, root, force=True) is not None
+
+
+class TestSeveralAlgorithms:
+    """A delegate beside the default one, for clients that prefer another algorithm (RFC 6960 §4.4.7)."""
+
+    def test_each_has_a_tenure_of_its_own(self, core: Core) -> None:
+        root = core.store.issuer("root")
+        (default,) = on_record(core)
+        advance(core, 30 * DAY)
+        other = renew_delegate(core, root, key_type=KeyType.RSA_3072)
+        assert other is not None
+        assert (other.name, other.active_from) == ("root.rsa-3072", core.now())
+        assert key_type_of(core.key(other.key_reference).public_key) is KeyType.RSA_3072
+        assert renew_delegate(core, root, key_type=KeyType.RSA_3072) is None
+        assert renew_all(core) == []
+        advance(core, 31 * DAY)
+        (successor,) = renew_all(core)
+        assert successor.name == "root"
+        advance(core, OVERLAP + LEAD)
+        assert renew_all(core) == []
+        assert on_record(core) == [other, successor]
+        assert default.serial != successor.serial
+        advance(core, 30 * DAY)
+        assert [credential.name for credential in renew_all(core)] == ["root.rsa-3072"]
+
+    def test_the_purpose_says_which_is_the_default(self, core: Core) -> None:
+        code = add_ca(core, "code", "code-signing", "root")
+        assert delegate_keys(core, code) == [KeyType.RSA_3072]
+        for key_type in DELEGATE_KEYS:
+            renew_delegate(core, code, key_type=key_type, force=True)
+        assert [credential.name for credential in on_record(core)] == ["root", "code", "code", "code.p256"]
+        assert delegate_keys(core, code) == [KeyType.RSA_3072, KeyType.P256]
+
+    def test_one_is_retired_for_good_and_never_the_default(self, core: Core) -> None:
+        root = core.store.issuer("root")
+        renew_delegate(core, root, key_type=KeyType.RSA_3072)
+        with pytest.raises(SetupRefused, match="the p256 delegate of root is its default"):
+            retire_delegates(core, root, KeyType.P256)
+        retire_delegates(core, root, KeyType.RSA_3072)
+        with pytest.raises(NotFound, match="root has no rsa-3072 delegate"):
+            retire_delegates(core, root, KeyType.RSA_3072)
+        advance(core, 61 * DAY)
+        assert [credential.name for credential in renew_all(core)] == ["root"]
+
+    def test_one_that_cannot_speak_until_its_successor_does_is_succeeded_at_once(self, core: Core) -> None:
+        """A delegate is silent for its last eight hours, in which no answer would be valid for long enough."""
+        advance(core, LIFETIME - 9 * 3600)
+        (successor,) = renew_all(core)
+        assert successor.active_from == core.now()
 
 
 class TestUnits:
