@@ -111,7 +111,7 @@ class Place:
             replace(
                 ANY,
                 serial=serial,
-                not_before=now - HOUR,
+                not_before=now - lead,
                 not_after=min(now + life, CA.not_after),
                 active_from=now + lead,
                 responder_id=der.context(2, der.octet_string(key_hash(serial))),
