@@ -46,6 +46,9 @@ EXAMPLES: Final = {
 """By state: the first serial of an issuer in it that expires later than ``after``; parameters ``issuer``, ``after``."""
 
 
+_STATES: Final = tuple(CertificateState)
+"""By their numbers; a call of the enumeration costs as much as a column."""
+
 _LENGTH: Final = 2
 """Octets of a length in a SignedCertificateTimestampList."""
 
@@ -55,7 +58,7 @@ def make_status(row: Sequence[Any]) -> Status:
     state, reason, revoked_at, changed_at, not_after, sct_list = row
     if state == CertificateState.REVOKED:
         return Status(CertificateState.REVOKED, changed_at, not_after, revoked_at, Reason(reason), sct_list)
-    return Status(CertificateState(state), changed_at, not_after, sct_list=sct_list)
+    return Status(_STATES[state], changed_at, not_after, None, None, sct_list)
 
 
 def never_used(serial: int) -> NotFound:
