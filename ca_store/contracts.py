@@ -92,6 +92,15 @@ class ReadStore(StatusStore, SerialBlockStore, Protocol):
         """
         ...
 
+    async def revocations(
+        self, since: int, *, after: tuple[IssuerID, int] | None = None, limit: int = 1000
+    ) -> Sequence[tuple[IssuerID, int]]:
+        """A page of the (issuer, serial) that were revoked, or whose revocation was corrected, at ``since`` or later by
+        the issuance clock; ordered, from behind the pair ``after``. For those who may have missed a change: whoever
+        follows the feed from before the call on misses none.
+        """
+        ...
+
     async def ping(self) -> None:
         """One round trip. Raises StoreUnavailable."""
         ...

@@ -18,7 +18,7 @@ from ca_store.errors import Conflict, NotFound, StoreUnavailable
 from ca_store.feed import Feed
 from ca_store.issuers import HASHES, ISSUERS, make_issuers
 from ca_store.schema import pack_serial, unpack_serial
-from ca_store.statuses import EXAMPLES, STATUS, make_status, never_used
+from ca_store.statuses import EXAMPLES, STATUS, make_revocation, make_status, never_used, revocations_of
 from ca_store.types import MAX_SERIAL, CertificateState
 
 if TYPE_CHECKING:
@@ -124,6 +124,12 @@ class PostgreSQLReadStore:
     async def example(self, issuer: IssuerID, state: CertificateState, after: int) -> int | None:
         rows = await self._connections.rows(_EXAMPLES[state], {"issuer": issuer, "after": after})
         return unpack_serial(bytes(rows[0].serial)) if rows else None
+
+    async def revocations(
+        self, since: int, *, after: tuple[IssuerID, int] | None = None, limit: int = 1000
+    ) -> Sequence[tuple[IssuerID, int]]:
+        rows = await self._connections.rows(Query(revocations_of(since, after, limit)))
+        return [make_revocation(row) for row in rows]
 
     async def ping(self) -> None:
         await self._connections.rows(_PING)

@@ -16,12 +16,12 @@ from sqlalchemy.pool import StaticPool
 from ca_store.blocks import ATTEMPTS, INSERT, block_row, draw_block
 from ca_store.changes import make_change
 from ca_store.credentials import credentials_of, crl_of, make_credential, make_crl
-from ca_store.engine import connect_sqlite, store_errors, writing_engine
+from ca_store.engine import READS, connect_sqlite, store_errors, writing_engine
 from ca_store.errors import Conflict, NotFound, StoreUnavailable
 from ca_store.feed import Feed
 from ca_store.issuers import HASHES, ISSUERS, make_issuers
 from ca_store.schema import change, pack_serial, unpack_serial
-from ca_store.statuses import EXAMPLES, STATUS, make_status, never_used
+from ca_store.statuses import EXAMPLES, STATUS, make_revocation, make_status, never_used, revocations_of
 from ca_store.types import MAX_SERIAL
 
 if TYPE_CHECKING:
@@ -170,6 +170,18 @@ class SQLiteReadStore:
         with store_errors():
             row = self._connection.execute(EXAMPLES[state], {"issuer": issuer, "after": after}).first()
         return None if row is None else unpack_serial(row.serial)
+
+    async def revocations(
+        self, since: int, *, after: tuple[IssuerID, int] | None = None, limit: int = 1000
+    ) -> Sequence[tuple[IssuerID, int]]:
+        # It looks at every revoked row: not on the loop.
+        return await asyncio.to_thread(self._revocations, since, after, limit)
+
+    def _revocations(
+        self, since: int, after: tuple[IssuerID, int] | None, limit: int
+    ) -> Sequence[tuple[IssuerID, int]]:
+        with store_errors(), self._writer.connect().execution_options(**READS) as connection, connection.begin():
+            return [make_revocation(row) for row in connection.execute(revocations_of(since, after, limit))]
 
     async def ping(self) -> None:
         with store_errors():

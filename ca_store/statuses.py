@@ -9,20 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, insert, literal_column, select, update
+from sqlalchemy import bindparam, insert, literal_column, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from ca_store.changes import record_change
 from ca_store.errors import Conflict, IllegalMove, NotFound
 from ca_store.schema import certificate, certificate_status, pack_serial, unpack_serial
-from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind, Reason, Status, format_serial
+from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind, IssuerID, Reason, Status, format_serial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Connection
-
-    from ca_store.types import IssuerID
+    from sqlalchemy import Connection, Select
 
 _ROW: Final = certificate_status.c
 
@@ -51,6 +49,22 @@ _STATES: Final = tuple(CertificateState)
 
 _LENGTH: Final = 2
 """Octets of a length in a SignedCertificateTimestampList."""
+
+
+# As a literal: SQLite takes the partial index of revoked rows only when it sees their state in the statement.
+_IS_REVOKED: Final = _ROW.state == literal_column(str(CertificateState.REVOKED.value))
+
+
+def revocations_of(since: int, after: tuple[IssuerID, int] | None, limit: int) -> Select[tuple[int, bytes]]:
+    """The statement behind ``ca_store.contracts.ReadStore.revocations``; a row is (issuer, packed serial)."""
+    key = (_ROW.issuer_id, _ROW.serial)
+    query = select(*key).where(_IS_REVOKED, _ROW.changed_at >= since).order_by(*key).limit(limit)
+    return query if after is None else query.where(tuple_(*key) > tuple_(after[0], pack_serial(after[1])))
+
+
+def make_revocation(row: Sequence[Any]) -> tuple[IssuerID, int]:
+    """A pair from a row of ``revocations_of``."""
+    return IssuerID(row[0]), unpack_serial(bytes(row[1]))
 
 
 def make_status(row: Sequence[Any]) -> Status:

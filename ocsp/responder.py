@@ -172,6 +172,7 @@ class Responder:
             fresh_until=min(each.fresh_until for each in spans) if request.nonce is None else None,
             nonce=request.nonce is not None,
             cert_id_hash=_cert_id_hash(request),
+            about=tuple([(issuer.label, each.serial) for each in request.cert_ids]),
         )
 
     def _times(

@@ -21,6 +21,8 @@ class Answer:
     fresh_until: int | None = None
     """When a better answer will exist: the next window. None forbids explicit freshness (nonce, error)."""
     nonce: bool = False
+    about: tuple[tuple[str, int], ...] = ()
+    """Issuer's label and serial of each certificate a signed answer speaks of."""
     retry_after: int | None = None
     """Seconds, on tryLater."""
     cert_id_hash: str | None = None

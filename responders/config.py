@@ -1,8 +1,8 @@
 """The responders' sections of ``responders.toml``: typed, complete with defaults, refused where they cannot work.
 
-``[ocsp]`` is ``ocsp.settings.Settings``; ``[tsa]`` is ``tsa.settings.Settings`` with ``default_unit`` and one
-``[tsa.units.NAME]`` (``tsa.settings.UnitSettings``) for each time-stamping unit. What belongs to other packages is left
-alone, and a section that belongs to nobody is refused.
+``[ocsp]`` is ``ocsp.settings.Settings``, ``[purge]`` is ``responders.purge_settings.Purge``; ``[tsa]`` is
+``tsa.settings.Settings`` with ``default_unit`` and one ``[tsa.units.NAME]`` (``tsa.settings.UnitSettings``) for each
+time-stamping unit. What belongs to other packages is left alone, and a section that belongs to nobody is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 
 from ca_store.home import CONFIGURATION
 from ocsp.settings import Settings as OCSPSettings
+from responders.purge_settings import Purge
 from tsa.settings import Settings as TSASettings
 from tsa.settings import UnitSettings
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 OTHERS: Final = frozenset({"database", "keys", "issuance"})
 """Sections of other packages."""
 
-_OWN: Final = frozenset({"server", "signing", "ocsp", "tsa"})
+_OWN: Final = frozenset({"server", "signing", "ocsp", "tsa", "purge"})
 _MAX_PORT: Final = 65_535
 
 _T = TypeVar("_T")
@@ -163,6 +164,7 @@ class Config:
     signing: Signing
     ocsp: OCSPSettings
     tsa: TSA
+    purge: Purge
 
     def in_flight(self, workers: int) -> int:
         """Signatures under way at once in one of so many workers."""
@@ -203,6 +205,7 @@ def load_config(document: Mapping[str, Any], path: Path) -> Config:
         signing=_section(tables["signing"], Signing, path, "signing"),
         ocsp=_section(tables["ocsp"], OCSPSettings, path, "ocsp"),
         tsa=_tsa(own, _section(tsa, TSASettings, path, "tsa"), path),
+        purge=_section(tables["purge"], Purge, path, "purge"),
     )
 
 

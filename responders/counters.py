@@ -10,6 +10,7 @@ TIMESTAMPS: Final = "timestamps"
 DOCUMENTS: Final = "documents"
 REFUSALS: Final = "http_refusals"
 CACHE: Final = "ocsp_cache"
+PURGES: Final = "cache_purges"
 
 OVERLOAD: Final = "overload"
 """The outcome of a time-stamp request that was answered with HTTP 503."""
@@ -51,6 +52,7 @@ _LABELS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     DOCUMENTS: (("page", "ca", "crl", "unit"),),
     REFUSALS: (("400", "404", "405", "408", "413", "417", "500", "503"),),
     CACHE: (("hit", "miss", "eviction", "signature"),),
+    PURGES: (("sent", "failed", "given_up"),),
 }
 COUNTERS: Final = tuple((metric, values) for metric, labels in _LABELS.items() for values in product(*labels))
 """(metric, label values), in the order of the shared words: one answer is one addition, whatever it has of labels."""
@@ -65,6 +67,7 @@ HELP: Final = {
     DOCUMENTS: (("kind",), "Certificates, CRLs, descriptions of units and pages that were sent."),
     REFUSALS: (("status",), "Requests refused by HTTP status."),
     CACHE: (("event",), "What happened to the OCSP cache."),
+    PURGES: (("outcome",), "PURGE requests to HTTP caches that were heard or failed, and changes that were given up."),
 }
 """Metric to the names of its labels and its description."""
 
@@ -80,10 +83,12 @@ HISTOGRAMS: Final = {
 
 CACHE_OCTETS: Final = "ocsp_cache_octets"
 CONNECTIONS: Final = "connections"
-GAUGES: Final = (CACHE_OCTETS, CONNECTIONS)
+PURGES_WAITING: Final = "cache_purges_waiting"
+GAUGES: Final = (CACHE_OCTETS, CONNECTIONS, PURGES_WAITING)
 GAUGE_HELP: Final = {
     CACHE_OCTETS: "Octets held by the OCSP caches of all workers.",
     CONNECTIONS: "Open connections on the public listener.",
+    PURGES_WAITING: "Changed certificates and CRLs that HTTP caches have yet to be told of.",
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from responders.body import Refused, read_body
+from responders.cache_keys import TagHeader, certificate_tag
 from responders.conditional import not_modified
 from responders.counters import CERT_ID_HASHES, NOT_MODIFIED, OCSP_ANSWERS, OUTCOMES, counter_index
 from responders.prepared import PreparedResponse, head, http_date
@@ -41,7 +42,7 @@ class PreparedAnswer:
 
     __slots__ = ("_answer", "_fields", "_head", "_made", "etag", "fetched", "last_modified", "posted", "unmodified")
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tags: TagHeader) -> None:
         self._answer = answer
         self._made = -1
         self._head = b""
@@ -49,7 +50,7 @@ class PreparedAnswer:
         self.fetched, self.posted, self.unmodified = _COUNTERS[answer.outcome, answer.cert_id_hash or "none"]
         self.etag = f'"{hashlib.sha256(answer.der).hexdigest()}"' if answer.fresh_until is not None else ""
         self.last_modified = answer.this_update or 0
-        self._fields = _fields(answer, self.etag)
+        self._fields = _fields(answer, self.etag, tags)
 
     def head(self, second: Second, *, status: int = 200) -> bytes:
         """The response head for this second."""
@@ -71,7 +72,7 @@ class PreparedAnswer:
         return made
 
 
-def _fields(answer: Answer, etag: str) -> bytes:
+def _fields(answer: Answer, etag: str, tags: TagHeader) -> bytes:
     """Everything but Date, Content-Length and a max-age, which change or come later."""
     if answer.this_update is None or answer.next_update is None:
         # RFC 9919 §7.2: an unsigned error says nothing that lasts.
@@ -80,7 +81,8 @@ def _fields(answer: Answer, etag: str) -> bytes:
     fields = b"%bLast-Modified: %b\r\n" % (_TYPE, http_date(answer.this_update))
     if answer.fresh_until is None:
         return fields + b"Cache-Control: private\r\n"
-    return b"%bETag: %b\r\nExpires: %b\r\n" % (fields, etag.encode(), http_date(answer.next_update))
+    tagged = tags.line(dict.fromkeys(certificate_tag(label, serial) for label, serial in answer.about))
+    return b"%bETag: %b\r\nExpires: %b\r\n%b" % (fields, etag.encode(), http_date(answer.next_update), tagged)
 
 
 def decode_path(remainder: str) -> bytes:
@@ -108,8 +110,11 @@ _decode_often: Final = functools.lru_cache(maxsize=4096)(decode_path)
 class OCSPEndpoint:
     """One worker's responder behind HTTP. The media type of a request is not looked at: its body decides."""
 
-    def __init__(self, responder: Responder, settings: Server, second: Second, row: Row) -> None:
+    def __init__(
+        self, responder: Responder, settings: Server, second: Second, row: Row, tags: TagHeader | None = None
+    ) -> None:
         self._responder = responder
+        self._tags = tags or TagHeader()
         self._most = settings.ocsp_body
         self._seconds = settings.body_seconds
         self._second = second
@@ -145,9 +150,8 @@ class OCSPEndpoint:
         self._row.count(prepared.fetched)
         return PreparedResponse(prepared.head(self._second), answer.der)
 
-    @staticmethod
-    def _prepared(answer: Answer) -> PreparedAnswer:
+    def _prepared(self, answer: Answer) -> PreparedAnswer:
         prepared = answer.prepared
         if not isinstance(prepared, PreparedAnswer):
-            prepared = answer.prepared = PreparedAnswer(answer)
+            prepared = answer.prepared = PreparedAnswer(answer, self._tags)
         return prepared

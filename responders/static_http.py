@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ca_store.errors import NotFound, StoreUnavailable
 from ca_store.types import ChangeKind
 from responders.body import Refused
+from responders.cache_keys import TagHeader, crl_tag
 from responders.conditional import not_modified
 from responders.counters import DOCUMENTS, counter_index
 from responders.prepared import PreparedResponse, head, http_date
@@ -43,6 +44,8 @@ class _Document:
     """How long a proxy may keep it."""
     etag: str
     counter: int
+    tagged: bytes
+    """The header line with the document's tag, or nothing."""
 
 
 class Documents:
@@ -50,12 +53,15 @@ class Documents:
     change feed has not been heard of for ``feed_bound`` seconds.
     """
 
-    def __init__(self, store: ReadStore, clock: Clock, feed_bound: float, second: Second, row: Row) -> None:
+    def __init__(
+        self, store: ReadStore, clock: Clock, feed_bound: float, second: Second, row: Row, tags: TagHeader | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._feed_bound = feed_bound
         self._second = second
         self._row = row
+        self._tags = tags or TagHeader()
         self._kept: dict[str, _Document] = {}
 
     def changed(self, changes: Sequence[Change]) -> None:
@@ -73,11 +79,12 @@ class Documents:
         document = self._kept.get(key)
         if document is None or self._clock.monotonic() - self._store.feed.confirmed > self._feed_bound:
             document = await self._read(key, folder, name)
-        fields = b"%bLast-Modified: %b\r\nETag: %b\r\nCache-Control: max-age=%d, public\r\n" % (
+        fields = b"%bLast-Modified: %b\r\nETag: %b\r\nCache-Control: max-age=%d, public\r\n%b" % (
             document.media_type,
             http_date(document.last_modified),
             document.etag.encode(),
             document.seconds,
+            document.tagged,
         )
         self._row.count(document.counter)
         if not_modified(request.headers, document.etag, document.last_modified):
@@ -117,9 +124,14 @@ class Documents:
 
     async def _crl(self, label: str) -> _Document:
         crl = await self._store.crl(label)
-        return _document(crl.der, b"Content-Type: application/pkix-crl\r\n", crl.this_update, _CRL_SECONDS, "crl")
+        tagged = self._tags.line([crl_tag(label)])
+        return _document(
+            crl.der, b"Content-Type: application/pkix-crl\r\n", crl.this_update, _CRL_SECONDS, "crl", tagged
+        )
 
 
-def _document(body: bytes, media_type: bytes, last_modified: int, seconds: int, kind: str) -> _Document:
+def _document(
+    body: bytes, media_type: bytes, last_modified: int, seconds: int, kind: str, tagged: bytes = b""
+) -> _Document:
     etag = f'"{hashlib.sha256(body).hexdigest()}"'
-    return _Document(body, media_type, last_modified, seconds, etag, counter_index(DOCUMENTS, kind))
+    return _Document(body, media_type, last_modified, seconds, etag, counter_index(DOCUMENTS, kind), tagged)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ca_store.errors import StoreError
 from ca_store.types import ChangeKind
-from responders.counters import CACHE, CACHE_OCTETS, CONNECTIONS, counter_index
+from responders.counters import CACHE, CACHE_OCTETS, CONNECTIONS, PURGES_WAITING, counter_index
 from responders.credentials import read_records
 from responders.lag import LagMeter
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from responders.connections import ConnectionServer
     from responders.credentials import CredentialLoader, Roster
     from responders.prepared import Second
+    from responders.purger import Purging
     from responders.shared_state import Row
     from responders.static_http import Documents
     from tsa.authority import Authority
@@ -46,6 +47,7 @@ class Upkeep:
         responder: Responder,
         authority: Authority | None,
         documents: Documents,
+        purging: Purging,
         second: Second,
         row: Row,
     ) -> None:
@@ -56,6 +58,7 @@ class Upkeep:
         self._responder = responder
         self._authority = authority
         self._documents = documents
+        self._purging = purging
         self._second = second
         self._row = row
         self._lag = LagMeter(store, clock, row)
@@ -74,12 +77,14 @@ class Upkeep:
             self._beat(server),
             self._keep_roster(),
             self._check(),
+            *(purger.run() for purger in self._purging.purgers),
         )
 
     def _deliver(self, changes: Sequence[Change]) -> None:
         self._responder.changed(changes)
         self._documents.changed(changes)
         self._lag.heard(changes)
+        self._purging.changed(changes)
         for change in changes:
             match change.kind:
                 case ChangeKind.ISSUER | ChangeKind.CREDENTIAL:
@@ -94,6 +99,7 @@ class Upkeep:
     def _reset(self) -> None:
         self._responder.reset()
         self._documents.reset()
+        self._purging.reset()
         self._roster_stale.set()
         self._units_suspect.set()
 
@@ -111,6 +117,7 @@ class Upkeep:
                 row.set_counter(at, before + count)
             row.set_gauge(CACHE_OCTETS, responder.octets)
             row.set_gauge(CONNECTIONS, server.open_connections)
+            row.set_gauge(PURGES_WAITING, self._purging.waiting)
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def _keep_roster(self) -> None:

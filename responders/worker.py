@@ -21,6 +21,7 @@ from ca_store.errors import StoreError
 from ca_store.gate import SigningGate
 from ca_store.home import Home
 from ocsp.responder import Responder
+from responders.cache_keys import TagHeader
 from responders.config import ConfigError, open_config
 from responders.connections import ConnectionServer
 from responders.credentials import CredentialLoader, CredentialsRefused, read_records
@@ -28,6 +29,7 @@ from responders.ocsp_http import OCSPEndpoint
 from responders.prepared import Second
 from responders.process import BACKLOG, REFUSED, configure_logging
 from responders.public import PublicListener
+from responders.purger import Purger, Purging, cache_addresses
 from responders.shared_state import SharedState
 from responders.static_http import Documents
 from responders.tsa_http import TSAEndpoint
@@ -48,6 +50,7 @@ class Worker:
         self._home = home
         self._config = config
         self._workers = state.workers
+        self._number = number
         self._row = state.row(number)
         self._epoch = state.epoch
         self._clock = SystemClock()
@@ -110,9 +113,10 @@ class Worker:
                 settings=config.tsa.settings,
             )
             closing.push_async_callback(authority.close)
-        documents = Documents(store, clock, config.ocsp.feed_bound, second, row)
+        tags = TagHeader(config.purge.tag_header)
+        documents = Documents(store, clock, config.ocsp.feed_bound, second, row, tags)
         public = PublicListener(
-            ocsp=OCSPEndpoint(responder, config.server, second, row),
+            ocsp=OCSPEndpoint(responder, config.server, second, row, tags),
             tsa=None if authority is None else TSAEndpoint(authority, config.server, second, row),
             documents=documents,
             settings=config.server,
@@ -127,10 +131,33 @@ class Worker:
             responder=responder,
             authority=authority,
             documents=documents,
+            purging=self._purging(store),
             second=second,
             row=row,
         )
         return public, upkeep
+
+    def _purging(self, store: ReadStore) -> Purging:
+        """The caches to tell of changes. One worker does it for the machine; whoever replaces it begins with what was
+        revoked within the last window.
+        """
+        if self._number != 0:
+            return Purging()
+        config = self._config
+        return Purging(
+            [
+                Purger(
+                    cache,
+                    settings=config.purge,
+                    span=config.ocsp.window,
+                    good_too=config.ocsp.signed_unknown,
+                    store=store,
+                    clock=self._clock,
+                    row=self._row,
+                )
+                for cache in cache_addresses(config.purge)
+            ]
+        )
 
 
 def main() -> int:

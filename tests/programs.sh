@@ -9,6 +9,8 @@ declare -A package=(
   [postgres]=postgresql
   [promtool]=prometheus
   [wrk]=wrk
+  [nginx]=nginx-light
+  [varnishd]=varnish
 )
 
 present() {

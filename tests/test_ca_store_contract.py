@@ -315,3 +315,20 @@ async def test_an_example_is_in_the_state_and_in_force(store: IssuanceStore, roo
     assert await reader.example(root, CertificateState.GOOD, LATER - 1) == 5
     assert await reader.example(root, CertificateState.REVOKED, LATER) is None
     assert await reader.example(IssuerID(root + 1), CertificateState.GOOD, NOW) is None
+
+
+async def test_revocations_since_a_moment_in_pages(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
+    other = store.add_issuer(make_issuer("other"), "file:keys/other.key", NOW)
+    for serial in (3, 5, 7, MAX_SERIAL):
+        issue(store, root, serial)
+    issue(store, other, 4)
+    store.revoke(root, 3, Reason.superseded, NOW, NOW + 9)
+    store.revoke(root, 5, Reason.superseded, NOW - 900, NOW + 10)  # backdated: when it was done counts
+    store.revoke(root, MAX_SERIAL, Reason.superseded, NOW, NOW + 11)
+    store.revoke(other, 4, Reason.superseded, NOW, NOW + 10)
+    assert await reader.revocations(NOW + 10) == [(root, 5), (root, MAX_SERIAL), (other, 4)]
+    assert await reader.revocations(NOW + 10, after=(root, 5), limit=1) == [(root, MAX_SERIAL)]
+    assert await reader.revocations(NOW + 10, after=(root, MAX_SERIAL)) == [(other, 4)]
+    assert await reader.revocations(NOW + 12) == []
+    store.revoke(root, 3, Reason.keyCompromise, NOW, NOW + 12)  # a correction
+    assert await reader.revocations(NOW + 12) == [(root, 3)]
