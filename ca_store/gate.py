@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ca_store.clock import Clock, SystemClock
@@ -34,8 +35,9 @@ class _Job(NamedTuple):
 class SigningGate:
     """Lets a bounded number of slow signatures run and a bounded number wait.
 
-    What waits, waits in the threads' own queue, so that a thread goes from one signature to the next without asking the
-    event loop in between.
+    What waits, waits in the threads' own queues, so that a thread goes from one signature to the next without asking
+    the event loop in between. There are two of them, each with the same bounds: what is *patient* is signed when none
+    of the others waits, and takes no place from them.
 
     Args:
         in_flight: signatures under way at once; about the core count plus one (the GIL is released while RSA signs).
@@ -45,46 +47,52 @@ class SigningGate:
     """
 
     def __init__(self, in_flight: int, waiters: int, deadline: float, clock: Clock = _SYSTEM_CLOCK) -> None:
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._turns: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        """True for each job that was put into a queue, False for each thread that is to end."""
+        self._queues: tuple[deque[_Job], deque[_Job]] = (deque(), deque())
+        """What is urgent, and what is patient."""
         self._threads = [
             threading.Thread(target=self._work, name=f"signing-{number}", daemon=True) for number in range(in_flight)
         ]
         for thread in self._threads:
             thread.start()
+        self.waiters = waiters
+        self.deadline = deadline
         self._most = in_flight + waiters
-        self._deadline = deadline
         self._clock = clock
-        self._pending = 0
+        self._pending = [0, 0]
         self.refused = 0
         """How many were refused since the start."""
 
     @property
     def waiting(self) -> int:
         """How many wait for a turn now."""
-        return max(0, self._pending - len(self._threads))
+        return max(0, sum(self._pending) - len(self._threads))
 
-    async def sign(self, signer: Signer, data: bytes) -> bytes:
+    async def sign(self, signer: Signer, data: bytes, *, patient: bool = False) -> bytes:
         """Sign ``data``: in place when the signer is quick, in a thread when it is slow. Raises SigningOverload."""
         if not signer.slow:
             return signer.sign(data)
-        if self._pending >= self._most:
+        if self._pending[patient] >= self._most:
             self.refused += 1
             raise SigningOverload(f"{self.waiting} signatures are waiting already")
         loop = asyncio.get_running_loop()
-        job = _Job(loop, loop.create_future(), signer, data, self._clock.monotonic() + self._deadline)
-        self._pending += 1
-        self._jobs.put(job)
+        job = _Job(loop, loop.create_future(), signer, data, self._clock.monotonic() + self.deadline)
+        self._pending[patient] += 1
+        self._queues[patient].append(job)
+        self._turns.put(True)
         try:
             return await job.result
         except SigningOverload:
             self.refused += 1
             raise
         finally:
-            self._pending -= 1
+            self._pending[patient] -= 1
 
     def _work(self) -> None:
-        """One thread's life: sign what comes until None comes."""
-        while (job := self._jobs.get()) is not None:
+        """One thread's life: sign what comes until it is told to end."""
+        while self._turns.get():
+            job = self._next()
             if job.result.done():  # its caller has gone
                 continue
             signature: bytes | BaseException
@@ -95,20 +103,26 @@ class SigningGate:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
                 job.loop.call_soon_threadsafe(_settle, job.result, signature)
 
+    def _next(self) -> _Job:
+        """The job of one turn; there is one for each."""
+        urgent, patient = self._queues
+        try:
+            return urgent.popleft()
+        except IndexError:
+            return patient.popleft()
+
     def _signature(self, job: _Job) -> bytes:
         if self._clock.monotonic() > job.due:
-            raise SigningOverload(f"no turn to sign within {self._deadline:g} s")
+            raise SigningOverload(f"no turn to sign within {self.deadline:g} s")
         return job.signer.sign(job.data)
 
     def close(self) -> None:
         """Let signatures under way finish and give up those that wait."""
         with contextlib.suppress(queue.Empty):
-            while True:
-                job = self._jobs.get_nowait()
-                if job is not None:
-                    job.result.cancel()
+            while self._turns.get_nowait():
+                self._next().result.cancel()
         for _ in self._threads:
-            self._jobs.put(None)
+            self._turns.put(False)
         for thread in self._threads:
             thread.join()
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 from ca_store.errors import NotFound, SigningOverload, StoreUnavailable
 from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind, HashAlgorithm
 from ocsp import codec
+from ocsp.budget import OverBudget, Shares, Turns
 from ocsp.cache import Cache
+from ocsp.canonical import plain_request
 from ocsp.errors import InternalError, MalformedRequest, OCSPError, TryLater, Unauthorized
 from ocsp.response import response, response_data, single_response
 from ocsp.signatures import Signatures
@@ -60,6 +62,8 @@ class Responder:
         self._cache = Cache(settings.cache_octets)
         self._trust = Trust(feed=feed, clock=clock, epoch=epoch, bound=settings.feed_bound)
         self._signatures = Signatures(gate)
+        self._turns = Turns(gate.waiters, gate.deadline, clock)
+        self._shares = Shares(settings.nonce_rate, settings.nonce_burst, clock) if settings.nonce_rate else None
         self._refusals: dict[type[OCSPError], Answer] = {
             each: Answer(each.body, each.status.name, retry_after=settings.retry_after if each is TryLater else None)
             for each in (MalformedRequest, InternalError, TryLater, Unauthorized)
@@ -70,6 +74,8 @@ class Responder:
         """Requests that were decoded."""
         self.signatures = 0
         """Answers that needed a signature."""
+        self.over_budget = 0
+        """Requests with a nonce that were not answered with it."""
 
     @property
     def evictions(self) -> int:
@@ -89,15 +95,18 @@ class Responder:
         self.hits += 1
         return entry.answer
 
-    async def answer(self, request: bytes) -> Answer:
-        """The answer to these octets from committed rows. Raises nothing but CancelledError: what goes wrong is an
-        answer too, and what was not foreseen is logged and answered as internalError.
+    async def answer(self, request: bytes, client: str = "") -> Answer:
+        """The answer to these octets from committed rows, for a client at this address; it matters where
+        ``nonce_rate`` is set. Raises nothing but CancelledError: what goes wrong is an answer too, and what was not
+        foreseen is logged and answered as internalError.
         """
         self.misses += 1
         try:
-            return await self._answer(request)
+            return await self._answer(request, client)
         except OCSPError as error:
             return self._refusals[type(error)]
+        except OverBudget as over:
+            return Answer(TryLater.body, TryLater.status.name, retry_after=over.seconds)
         except (StoreUnavailable, SigningOverload):
             return self._refusals[TryLater]
         except Exception:
@@ -123,9 +132,25 @@ class Responder:
         self._directory = directory
         self._cache.clear()
 
-    async def _answer(self, encoded: bytes) -> Answer:
+    async def _answer(self, encoded: bytes, client: str) -> Answer:
         request = codec.decode_request(encoded, cert_ids=self._settings.cert_ids, nonce=self._nonce_limit)
         issuer = self._directory.issuer(request.cert_ids)
+        if request.nonce is None:
+            return await self._from_rows(encoded, request, issuer)
+        try:
+            if self._shares is not None:
+                self._shares.take(client)
+            await self._turns.take()
+            return await self._from_rows(encoded, request, issuer)
+        except SigningOverload:
+            self.over_budget += 1
+            # A preference is not in the key under which others' answers are kept.
+            if not self._settings.nonce_fallback or request.preferences:
+                raise
+        plain = plain_request(each.encoded for each in request.cert_ids)
+        return self.cached(plain) or await self._from_rows(plain, request._replace(nonce=None), issuer)
+
+    async def _from_rows(self, encoded: bytes, request: codec.Request, issuer: Issuer) -> Answer:
         with self._cache.lease([(issuer.id, each.serial) for each in request.cert_ids]) as lease:
             statuses = [await self._status(issuer.id, each.serial) for each in request.cert_ids]
             if not (any(statuses) or self._settings.signed_unknown):
@@ -162,7 +187,7 @@ class Responder:
             for cert_id, status, span in zip(request.cert_ids, statuses, spans, strict=True)
         ]
         data = response_data(delegate, this_update, responses, request.nonce)
-        signature = await self._signatures.sign(delegate.signer, data)
+        signature = await self._signatures.sign(delegate.signer, data, alone=request.nonce is not None)
         self.signatures += 1
         return Answer(
             response(delegate, data, signature),

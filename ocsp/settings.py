@@ -39,6 +39,14 @@ class Settings:
     """Seconds without confirmation of the change feed after which no cached answer is trusted."""
     retry_after: int = 5
     """Seconds after which a client that was told tryLater should come back."""
+    nonce_rate: float = 0.0
+    """Answers with a nonce per second that one worker makes for one client address; 0 does not count them."""
+    nonce_burst: int = 20
+    """How many an address may have at once when it has not asked for a while."""
+    nonce_fallback: bool = False
+    """Where an answer with a nonce is over the budget or the signing bounds, give the one that everyone gets, which has
+    none, instead of tryLater (RFC 9919 §3.2.1 allows it).
+    """
 
     def __post_init__(self) -> None:
         _check("validity", self.validity, MIN_VALIDITY, MAX_VALIDITY)
@@ -51,8 +59,11 @@ class Settings:
         _check("cache_octets", self.cache_octets, 0, 1 << 40)
         _check("feed_bound", self.feed_bound, 0, 60)
         _check("retry_after", self.retry_after, 1, 3600)
+        if self.nonce_rate:
+            _check("nonce_rate", self.nonce_rate, 0.001, 1_000_000)
+        _check("nonce_burst", self.nonce_burst, 1, 1_000_000)
 
 
-def _check(field: str, value: float, least: int, most: int) -> None:
+def _check(field: str, value: float, least: float, most: int) -> None:
     if not least <= value <= most:
         raise ValueError(f"{field} is {value}: it must lie between {least} and {most}")

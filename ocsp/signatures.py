@@ -20,10 +20,13 @@ class Signatures:
         self._gate = gate
         self._pending: dict[bytes, asyncio.Task[bytes]] = {}
 
-    async def sign(self, signer: Signer, data: bytes) -> bytes:
-        """Raises SigningOverload and KeyUnavailable, to everyone who waits for the same signature."""
-        if not signer.slow:
-            return await self._gate.sign(signer, data)
+    async def sign(self, signer: Signer, data: bytes, *, alone: bool = False) -> bytes:
+        """Raises SigningOverload and KeyUnavailable, to everyone who waits for the same signature.
+
+        What is for one client ``alone``, which a nonce makes it, waits behind what is for many.
+        """
+        if not signer.slow or alone:
+            return await self._gate.sign(signer, data, patient=alone)
         pending = self._pending.get(data)
         if pending is None:
             pending = self._pending[data] = asyncio.create_task(self._gate.sign(signer, data))

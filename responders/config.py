@@ -17,6 +17,7 @@ import msgspec
 
 from ca_store.home import CONFIGURATION
 from ocsp.settings import Settings as OCSPSettings
+from responders.client_addresses import parse_networks
 from responders.purge_settings import Purge
 from tsa.settings import Settings as TSASettings
 from tsa.settings import UnitSettings
@@ -90,6 +91,10 @@ class Server:
     """How long a clean stop waits for requests in hand. Keep it above ``body_seconds`` plus ``[signing] deadline``."""
     hang_seconds: float = 10.0
     """A worker that has shown no sign of life for this long is killed and replaced."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of the HTTP proxies in front: whose ``X-Forwarded-For`` says who asks. It matters where
+    ``[ocsp] nonce_rate`` is set.
+    """
 
     prepared_responses: bool = True
     """Send ready-made octets instead of aiohttp's response objects. False costs a third of the speed; it is there for
@@ -111,6 +116,10 @@ class Server:
         _check("keep_alive_seconds", self.keep_alive_seconds, 1, 86_400)
         _check("drain_seconds", self.drain_seconds, 0, 3600)
         _check("hang_seconds", self.hang_seconds, 1, 3600)
+        try:
+            parse_networks(self.proxies)
+        except ValueError as error:
+            raise ValueError(f"proxies: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ DOCUMENTS: Final = "documents"
 REFUSALS: Final = "http_refusals"
 CACHE: Final = "ocsp_cache"
 PURGES: Final = "cache_purges"
+OVER_BUDGET: Final = "ocsp_nonces_over_budget"
 
 OVERLOAD: Final = "overload"
 """The outcome of a time-stamp request that was answered with HTTP 503."""
@@ -53,6 +54,7 @@ _LABELS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     REFUSALS: (("400", "404", "405", "408", "413", "417", "500", "503"),),
     CACHE: (("hit", "miss", "eviction", "signature"),),
     PURGES: (("sent", "failed", "given_up"),),
+    OVER_BUDGET: (),
 }
 COUNTERS: Final = tuple((metric, values) for metric, labels in _LABELS.items() for values in product(*labels))
 """(metric, label values), in the order of the shared words: one answer is one addition, whatever it has of labels."""
@@ -67,6 +69,7 @@ HELP: Final = {
     DOCUMENTS: (("kind",), "Certificates, CRLs, descriptions of units and pages that were sent."),
     REFUSALS: (("status",), "Requests refused by HTTP status."),
     CACHE: (("event",), "What happened to the OCSP cache."),
+    OVER_BUDGET: ((), "OCSP requests whose nonce was over the budget: answered with tryLater, or without it."),
     PURGES: (("outcome",), "PURGE requests to HTTP caches that were heard or failed, and changes that were given up."),
 }
 """Metric to the names of its labels and its description."""

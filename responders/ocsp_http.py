@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from responders.body import Refused, read_body
 from responders.cache_keys import TagHeader, certificate_tag
+from responders.client_addresses import ClientAddresses, parse_networks
 from responders.conditional import not_modified
 from responders.counters import CERT_ID_HASHES, NOT_MODIFIED, OCSP_ANSWERS, OUTCOMES, counter_index
 from responders.prepared import PreparedResponse, head, http_date
@@ -108,10 +109,26 @@ _decode_often: Final = functools.lru_cache(maxsize=4096)(decode_path)
 
 
 class OCSPEndpoint:
-    """One worker's responder behind HTTP. The media type of a request is not looked at: its body decides."""
+    """One worker's responder behind HTTP. The media type of a request is not looked at: its body decides.
+
+    Args:
+        responder: makes the answers.
+        settings: bounds of a request.
+        second: the present one.
+        row: where answers are counted.
+        tags: written into answers that HTTP caches may keep.
+        by_address: whether the responder wants to know who asks.
+    """
 
     def __init__(
-        self, responder: Responder, settings: Server, second: Second, row: Row, tags: TagHeader | None = None
+        self,
+        responder: Responder,
+        settings: Server,
+        second: Second,
+        row: Row,
+        *,
+        tags: TagHeader | None = None,
+        by_address: bool = False,
     ) -> None:
         self._responder = responder
         self._tags = tags or TagHeader()
@@ -119,17 +136,17 @@ class OCSPEndpoint:
         self._seconds = settings.body_seconds
         self._second = second
         self._row = row
+        self._clients = ClientAddresses(parse_networks(settings.proxies)) if by_address else None
 
     async def post(self, request: BaseRequest) -> PreparedResponse:
         """Answer the OCSPRequest in the body."""
-        return await self.answer(await read_body(request, self._most, self._seconds))
+        return await self.answer(request, await read_body(request, self._most, self._seconds))
 
-    async def answer(self, body: bytes) -> PreparedResponse:
+    async def answer(self, request: BaseRequest, body: bytes) -> PreparedResponse:
         """Answer an OCSPRequest that was posted. Raises Refused when it is too large."""
         if len(body) > self._most:
             raise Refused(413)
-        responder = self._responder
-        answer = responder.cached(body) or await responder.answer(body)
+        answer = self._responder.cached(body) or await self._answer(request, body)
         prepared = self._prepared(answer)
         self._row.count(prepared.posted)
         return PreparedResponse(prepared.head(self._second), answer.der)
@@ -141,14 +158,17 @@ class OCSPEndpoint:
         except ValueError:
             # No OCSPRequest is empty: the responder says malformedRequest.
             body = b""
-        responder = self._responder
-        answer = responder.cached(body) or await responder.answer(body)
+        answer = self._responder.cached(body) or await self._answer(request, body)
         prepared = self._prepared(answer)
         if prepared.etag and not_modified(request.headers, prepared.etag, prepared.last_modified):
             self._row.count(prepared.unmodified)
             return PreparedResponse(prepared.head(self._second, status=304), b"")
         self._row.count(prepared.fetched)
         return PreparedResponse(prepared.head(self._second), answer.der)
+
+    async def _answer(self, request: BaseRequest, body: bytes) -> Answer:
+        client = "" if self._clients is None else self._clients.of(request)
+        return await self._responder.answer(body, client)
 
     def _prepared(self, answer: Answer) -> PreparedAnswer:
         prepared = answer.prepared

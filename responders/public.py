@@ -137,7 +137,7 @@ class PublicListener:
             return PreparedResponse(head(self._second, _TEXT, len(_PAGE)), _PAGE)
         body = await read_body(request, self._most, self._seconds)
         if self._tsa is None or _first_member(body) == _SEQUENCE:
-            return await self._ocsp.answer(body)
+            return await self._ocsp.answer(request, body)
         return await self._tsa.answer(body, None)
 
     async def _ocsp_route(self, request: BaseRequest, rest: str) -> PreparedResponse:

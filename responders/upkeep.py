@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ca_store.errors import StoreError
 from ca_store.types import ChangeKind
-from responders.counters import CACHE, CACHE_OCTETS, CONNECTIONS, PURGES_WAITING, counter_index
+from responders.counters import CACHE, CACHE_OCTETS, CONNECTIONS, OVER_BUDGET, PURGES_WAITING, counter_index
 from responders.credentials import read_records
 from responders.lag import LagMeter
 
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 _BEAT_SECONDS: Final = 0.2
 _CHECK_SECONDS: Final = 1.0
-_HIT, _MISS, _EVICTION, _SIGNATURE = (counter_index(CACHE, each) for each in ("hit", "miss", "eviction", "signature"))
+_BEATEN: Final = (
+    *(counter_index(CACHE, each) for each in ("hit", "miss", "eviction", "signature")),
+    counter_index(OVER_BUDGET),
+)
+"""What the responder counts itself."""
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -66,7 +70,7 @@ class Upkeep:
         self._units_suspect = asyncio.Event()
         row.signers = roster.signers
         # The counters of the one before in this row, on which those of this process are put.
-        self._before = [row.counter(each) for each in (_HIT, _MISS, _EVICTION, _SIGNATURE)]
+        self._before = [row.counter(each) for each in _BEATEN]
 
     def tasks(self, server: ConnectionServer) -> Sequence[Coroutine[None, None, None]]:
         """Everything that runs beside the answering."""
@@ -112,8 +116,9 @@ class Upkeep:
         row, responder = self._row, self._responder
         while True:
             row.beat(self._clock.monotonic(), self._store.feed.confirmed)
-            counts = (responder.hits, responder.misses, responder.evictions, responder.signatures)
-            for at, before, count in zip((_HIT, _MISS, _EVICTION, _SIGNATURE), self._before, counts, strict=True):
+            hits, misses = responder.hits, responder.misses
+            counts = (hits, misses, responder.evictions, responder.signatures, responder.over_budget)
+            for at, before, count in zip(_BEATEN, self._before, counts, strict=True):
                 row.set_counter(at, before + count)
             row.set_gauge(CACHE_OCTETS, responder.octets)
             row.set_gauge(CONNECTIONS, server.open_connections)

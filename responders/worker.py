@@ -116,7 +116,9 @@ class Worker:
         tags = TagHeader(config.purge.tag_header)
         documents = Documents(store, clock, config.ocsp.feed_bound, second, row, tags)
         public = PublicListener(
-            ocsp=OCSPEndpoint(responder, config.server, second, row, tags),
+            ocsp=OCSPEndpoint(
+                responder, config.server, second, row, tags=tags, by_address=bool(config.ocsp.nonce_rate)
+            ),
             tsa=None if authority is None else TSAEndpoint(authority, config.server, second, row),
             documents=documents,
             settings=config.server,

@@ -64,7 +64,7 @@ class ScriptedResponder:
     def cached(self, request: bytes) -> Answer | None:
         return self.kept.get(request)
 
-    async def answer(self, request: bytes) -> Answer:
+    async def answer(self, request: bytes, client: str = "") -> Answer:  # noqa: ARG002 - as the responder has it
         self.asked.append(request)
         if self.go is not None:
             await self.go.wait()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 START_SECONDS = 60
 STOP_SECONDS = 40
@@ -174,3 +174,11 @@ def _public_address(home: Path) -> tuple[str, int]:
             else:
                 return base.hostname, base.port
     return "127.0.0.1", free_port()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for it; ``what`` says what it means that it does not come."""
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)

@@ -5,29 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from running_server import running_server
+from running_server import running_server, until
 from strangers import SUB_CAS, issuance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from running_server import Server
 
-SECONDS = 100
 """How long a process at idle priority may take where others are busy."""
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def checks(server: Server) -> list[str]:

@@ -8,7 +8,6 @@ import re
 import secrets
 import signal
 import threading
-import time
 from base64 import b64encode
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,25 +19,17 @@ from asn1crypto import ocsp as asn1_ocsp
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import ocsp as x509_ocsp
 from http_caches import nginx, varnish
-from running_server import free_port, running_server
+from running_server import free_port, running_server, until
 from strangers import SHA1, SHA256, certificate, issuance, issue, ocsp_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from running_server import Server
     from strangers import Issued
 
 ALGORITHMS = (SHA1, SHA256, hashes.SHA384(), hashes.SHA512())
-SEEN_SECONDS = 30
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SEEN_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def get(port: int, path: str) -> tuple[http.client.HTTPResponse, bytes]:
