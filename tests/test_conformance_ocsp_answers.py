@@ -187,3 +187,38 @@ def test_errors_have_no_response_octets(server: Server) -> None:
     for body, expected in ((b"0", MALFORMED), (request(cert_id(certificate(server.home, "root"), 5)), UNAUTHORIZED)):
         assert post(server, body) == expected
         assert len(expected) == 5
+
+
+def test_defaults_are_not_encoded(server: Server) -> None:
+    """RFC 6960 §4.2.1, X.690 §11.5: no version, no ``critical``; and no empty certs."""
+    sent = bytes(range(32))
+    body = post(server, about(server, "server-rsa", "demo-good", nonce(sent)))
+    contents = basic(body)["tbs_response_data"].contents
+    assert contents[:1] == b"\xa2"  # byKey comes first: no version
+    assert nonce(sent) in contents  # an Extension without a BOOLEAN
+    for cert in basic(body)["certs"]:
+        for each in cert["tbs_certificate"]["extensions"]:
+            assert bytes.fromhex("010100") not in each.dump()[:20]
+
+
+def test_several_certificates_are_dated_by_the_latest_and_kept_by_the_earliest(server: Server, tmp_path: Path) -> None:
+    """RFC 9919 §6, §7.2: producedAt is the latest thisUpdate, Expires the earliest nextUpdate, max-age likewise."""
+    young = issue(server.home, tmp_path, "server-rsa", "server")
+    ca = certificate(server.home, "server-rsa")
+    asked = [
+        cert_id(ca, serial) for serial in (serial_of(certificate(server.home, "demo-good")), int(young.serial, 16))
+    ]
+    reply = send(server, "POST", "/ocsp", request(*asked))
+    found = data(reply.body)
+    updates = [each["this_update"].native for each in found["responses"]]
+    assert found["produced_at"].native == max(updates)
+    assert min(updates) < max(updates)
+    assert parsedate_to_datetime(reply.fields["Last-Modified"]) == max(updates)
+    ends = [each["next_update"].native for each in found["responses"]]
+    assert parsedate_to_datetime(reply.fields["Expires"]) == min(ends)
+    alone = [send(server, "POST", "/ocsp", request(each)) for each in asked]
+    fresh = [
+        parsedate_to_datetime(each.fields["Date"]).timestamp() + int(each.fields["Cache-Control"][8:].partition(",")[0])
+        for each in (reply, *alone)
+    ]
+    assert fresh[0] == min(fresh[1:])

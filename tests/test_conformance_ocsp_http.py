@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from ocsp_wire import TRY_LATER, cert_id, data, nonce, request, send, serial_of
+from ocsp_wire import MALFORMED, TRY_LATER, UNAUTHORIZED, cert_id, data, nonce, request, send, serial_of
 from running_server import running_server, until
 from strangers import certificate
 
@@ -185,3 +185,26 @@ def test_nonces_cannot_slow_down_the_rest(demo_home: Path, tmp_path: Path) -> No
     assert TRY_LATER not in shared
     assert TRY_LATER in flooded
     assert len(set(flooded)) > 50
+
+
+def test_rfc_8954_is_a_choice(demo_home: Path, tmp_path: Path) -> None:
+    """Its limit of 32 octets, for who must keep to it."""
+    good = about(demo_home)
+    with serving(demo_home, tmp_path, "[ocsp]\nnonce_limit_8954 = true\n") as server:
+        assert bytes(32) in asked_from(server, with_nonce(good, bytes(32))).body
+        assert asked_from(server, with_nonce(good, bytes(33))).body == MALFORMED
+
+
+def test_a_signed_unknown_is_authoritative_for_a_short_time(demo_home: Path, tmp_path: Path) -> None:
+    """RFC 9919 §7.1: not no-store; the certificate may be issued at any moment, so not for long either."""
+    asked = request(cert_id(certificate(demo_home, "server-rsa"), 0x7E57))
+    with serving(demo_home, tmp_path, "[ocsp]\nsigned_unknown = true\n") as server:
+        reply = asked_from(server, asked)
+        (single,) = data(reply.body)["responses"]
+        assert single["cert_status"].name == "unknown"
+        assert single["next_update"].native is not None
+        found = re.fullmatch(r"max-age=(\d+), public, no-transform, must-revalidate", reply.fields["Cache-Control"])
+        assert found is not None
+        assert 0 <= int(found[1]) <= 300
+        foreign = request(cert_id(certificate(demo_home, "server-rsa"), 7, key_of=certificate(demo_home, "root")))
+        assert asked_from(server, foreign).body == UNAUTHORIZED
