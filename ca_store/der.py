@@ -37,15 +37,25 @@ def length(octets: int) -> bytes:
     return bytes((_SHORT_FORM_LIMIT | len(encoded),)) + encoded
 
 
+# An answer has a dozen of headers, and making one takes longer than looking it up.
+_TABLE: Final = 4096
+_TAGS: Final = tuple([bytes((tag,)) for tag in range(256)])
+_LENGTHS: Final = tuple([length(octets) for octets in range(_TABLE)])
+_SEQUENCES: Final = tuple([_TAGS[SEQUENCE] + each for each in _LENGTHS])
+
+
 def tlv(tag: int, *contents: bytes) -> bytes:
     """One TLV of the identifier octet ``tag`` around the concatenated ``contents``."""
     body = b"".join(contents)
-    return bytes((tag,)) + length(len(body)) + body
+    octets = len(body)
+    return _TAGS[tag] + (_LENGTHS[octets] if octets < _TABLE else length(octets)) + body
 
 
 def sequence(*members: bytes) -> bytes:
     """SEQUENCE of already encoded members, in the order given."""
-    return tlv(SEQUENCE, *members)
+    body = b"".join(members)
+    octets = len(body)
+    return (_SEQUENCES[octets] if octets < _TABLE else _TAGS[SEQUENCE] + length(octets)) + body
 
 
 def set_of(members: Iterable[bytes]) -> bytes:
@@ -95,7 +105,8 @@ def _base128(arc: int) -> bytes:
 
 def generalized_time(seconds: int) -> bytes:
     """GeneralizedTime ``YYYYMMDDHHMMSSZ`` from whole POSIX seconds (RFC 5280 §4.1.2.5.2)."""
-    return b"\x18\x0f" + time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)).encode("ascii")
+    # time.strftime would need the locale, and twice the time.
+    return b"\x18\x0f%04d%02d%02d%02d%02d%02dZ" % time.gmtime(seconds)[:6]
 
 
 def contents(encoded: bytes) -> bytes:

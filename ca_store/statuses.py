@@ -6,7 +6,6 @@ change never goes back, whatever the clocks of two writers say, so that no answe
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, insert, literal_column, select, tuple_, update
@@ -151,7 +150,7 @@ def make_revoked(
         .values(state=CertificateState.REVOKED, reason=reason, revoked_at=revoked_at, changed_at=changed_at)
     )
     record_change(connection, ChangeKind.STATUS, issuer, serial)
-    return replace(before, state=CertificateState.REVOKED, changed_at=changed_at, revoked_at=revoked_at, reason=reason)
+    return before._replace(state=CertificateState.REVOKED, changed_at=changed_at, revoked_at=revoked_at, reason=reason)
 
 
 def revoke_page(

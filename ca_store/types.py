@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 IssuerID = NewType("IssuerID", int)
 """Identifies one issuing key: a CA subject with a new key is a new issuer."""
@@ -54,8 +54,7 @@ class CertificateState(enum.IntEnum):
     REVOKED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """The compact row that an answer is made from."""
 
     state: CertificateState

@@ -41,22 +41,17 @@ class Lease:
 
     __slots__ = ("_leases", "keys", "stale")
 
-    def __init__(self, keys: Sequence[Key], leases: dict[Key, set[Lease]]) -> None:
+    def __init__(self, keys: Sequence[Key], leases: set[Lease]) -> None:
         self.keys = keys
         self.stale = False
         self._leases = leases
 
     def __enter__(self) -> Self:
-        for key in self.keys:
-            self._leases.setdefault(key, set()).add(self)
+        self._leases.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for key in set(self.keys):
-            leases = self._leases[key]
-            leases.remove(self)
-            if not leases:
-                del self._leases[key]
+        self._leases.remove(self)
 
 
 class Cache:
@@ -66,7 +61,7 @@ class Cache:
         self._bound = octets
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._requests: dict[Key, set[bytes]] = {}
-        self._leases: dict[Key, set[Lease]] = {}
+        self._leases: set[Lease] = set()
         self.octets = 0
         """What is held at present."""
         self.evictions = 0
@@ -104,17 +99,17 @@ class Cache:
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget every answer about these certificates, and those about them that are being made."""
-        for key in keys:
-            for lease in self._leases.get(key, ()):
-                lease.stale = True
+        changed = set(keys)
+        for lease in self._leases:
+            lease.stale = lease.stale or not changed.isdisjoint(lease.keys)
+        for key in changed:
             for request in tuple(self._requests.get(key, ())):
                 self._remove(request)
 
     def clear(self) -> None:
         """Forget everything, also what is being made."""
-        for leases in self._leases.values():
-            for lease in leases:
-                lease.stale = True
+        for lease in self._leases:
+            lease.stale = True
         self._entries.clear()
         self._requests.clear()
         self.octets = 0

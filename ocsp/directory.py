@@ -65,6 +65,8 @@ class Directory:
         active = [each for each in self._delegates[issuer] if each.speaks(begins, now)]
         if not active:
             raise Unauthorized("the issuer has no delegate")
+        if len(active) == 1:
+            return active[0]
         settled = [each for each in reversed(active) if each.active_from <= begins]
         for preference in preferences:
             for each in settled:

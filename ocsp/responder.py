@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from cryptography.x509 import ObjectIdentifier
+
 from ca_store.errors import NotFound, SigningOverload, StoreUnavailable
 from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind, HashAlgorithm
 from ocsp import codec
@@ -12,6 +14,7 @@ from ocsp.budget import OverBudget, Shares, Turns
 from ocsp.cache import Cache
 from ocsp.canonical import plain_request
 from ocsp.errors import InternalError, MalformedRequest, OCSPError, TryLater, Unauthorized
+from ocsp.forms import Decoder
 from ocsp.response import response, response_data, single_response
 from ocsp.signatures import Signatures
 from ocsp.trust import Trust
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
     from ocsp.window import Times
 
 _logger: Final = logging.getLogger(__name__)
-_HASH_NAMES: Final = {HashAlgorithm.SHA1.value: "sha1", HashAlgorithm.SHA256.value: "sha256"}
+_HASH_NAMES: Final = {
+    ObjectIdentifier(HashAlgorithm.SHA1.value): "sha1",
+    ObjectIdentifier(HashAlgorithm.SHA256.value): "sha256",
+}
 """The weaker one first: what an operator wants to know is whether it can be given up."""
 
 
@@ -58,7 +64,8 @@ class Responder:
         self._clock = clock
         self._settings = settings
         self._directory = directory
-        self._nonce_limit = codec.NONCE_LIMIT_8954 if settings.nonce_limit_8954 else codec.NONCE_LIMIT
+        nonce = codec.NONCE_LIMIT_8954 if settings.nonce_limit_8954 else codec.NONCE_LIMIT
+        self._decoder = Decoder(cert_ids=settings.cert_ids, nonce=nonce)
         self._cache = Cache(settings.cache_octets)
         self._trust = Trust(feed=feed, clock=clock, epoch=epoch, bound=settings.feed_bound)
         self._signatures = Signatures(gate)
@@ -133,7 +140,7 @@ class Responder:
         self._cache.clear()
 
     async def _answer(self, encoded: bytes, client: str) -> Answer:
-        request = codec.decode_request(encoded, cert_ids=self._settings.cert_ids, nonce=self._nonce_limit)
+        request = self._decoder.decode(encoded)
         issuer = self._directory.issuer(request.cert_ids)
         if request.nonce is None:
             return await self._from_rows(encoded, request, issuer)
@@ -141,7 +148,7 @@ class Responder:
             if self._shares is not None:
                 self._shares.take(client)
             await self._turns.take()
-            return await self._from_rows(encoded, request, issuer)
+            return await self._live(request, issuer)
         except SigningOverload:
             self.over_budget += 1
             # A preference is not in the key under which others' answers are kept.
@@ -165,6 +172,13 @@ class Responder:
                 self._cache.store(encoded, answer, statuses, lease)
             return answer
 
+    async def _live(self, request: codec.Request, issuer: Issuer) -> Answer:
+        """An answer for one client, which is kept nowhere."""
+        statuses = [await self._status(issuer.id, each.serial) for each in request.cert_ids]
+        if not (any(statuses) or self._settings.signed_unknown):
+            raise Unauthorized("no such serial")
+        return await self._signed(request, issuer, statuses, int(self._clock.now()))
+
     async def _status(self, issuer: IssuerID, serial: int) -> Status | None:
         """The row of a serial; None while it is not assigned, which a reserved one is not yet."""
         if not 0 < serial <= MAX_SERIAL:
@@ -180,7 +194,7 @@ class Responder:
 
     async def _signed(self, request: Request, issuer: Issuer, statuses: Sequence[Status | None], now: int) -> Answer:
         delegate, spans = self._times(request, issuer, statuses, now)
-        this_update = max(each.this_update for each in spans)
+        this_update = max([each.this_update for each in spans])
         cutoff = None if delegate.retention is None else this_update - delegate.retention
         responses = [
             single_response(cert_id.encoded, status, span, cutoff)
@@ -193,8 +207,8 @@ class Responder:
             response(delegate, data, signature),
             _outcome(statuses),
             this_update=this_update,
-            next_update=min(each.next_update for each in spans),
-            fresh_until=min(each.fresh_until for each in spans) if request.nonce is None else None,
+            next_update=min([each.next_update for each in spans]),
+            fresh_until=min([each.fresh_until for each in spans]) if request.nonce is None else None,
             nonce=request.nonce is not None,
             cert_id_hash=_cert_id_hash(request),
             about=tuple([(issuer.label, each.serial) for each in request.cert_ids]),
@@ -211,7 +225,7 @@ class Responder:
             window(cert_id.serial, status, now, self._settings)
             for cert_id, status in zip(request.cert_ids, statuses, strict=True)
         ]
-        begins = max(each.begins for each in windows)
+        begins = max([each.begins for each in windows])
         delegate = self._directory.delegate(issuer.id, begins, now, request.preferences)
         return delegate, [
             times(span, status, delegate, now, self._settings) for span, status in zip(windows, statuses, strict=True)
@@ -219,7 +233,9 @@ class Responder:
 
 
 def _cert_id_hash(request: Request) -> str:
-    names = {_HASH_NAMES.get(each.algorithm.dotted_string, "other") for each in request.cert_ids}
+    if len(request.cert_ids) == 1:
+        return _HASH_NAMES.get(request.cert_ids[0].algorithm, "other")
+    names = {_HASH_NAMES.get(each.algorithm, "other") for each in request.cert_ids}
     return next((name for name in _HASH_NAMES.values() if name in names), "other")
 
 

@@ -108,6 +108,16 @@ _SHORT_PATH: Final = 400
 _decode_often: Final = functools.lru_cache(maxsize=4096)(decode_path)
 
 
+def _body(remainder: str) -> bytes:
+    """The octets that a path stands for; none when it is not base64. No OCSPRequest is empty: the responder says
+    malformedRequest.
+    """
+    try:
+        return _decode_often(remainder) if len(remainder) <= _SHORT_PATH else decode_path(remainder)
+    except ValueError:
+        return b""
+
+
 class OCSPEndpoint:
     """One worker's responder behind HTTP. The media type of a request is not looked at: its body decides.
 
@@ -151,14 +161,17 @@ class OCSPEndpoint:
         self._row.count(prepared.posted)
         return PreparedResponse(prepared.head(self._second), answer.der)
 
+    def cached(self, request: BaseRequest, remainder: str) -> PreparedResponse | None:
+        """What ``get`` would return, if it is at hand: most of all requests are spared a coroutine."""
+        answer = self._responder.cached(_body(remainder))
+        return None if answer is None else self._respond(request, answer)
+
     async def get(self, request: BaseRequest, remainder: str) -> PreparedResponse:
         """Answer the OCSPRequest in the path, or tell the client that its copy is still good."""
-        try:
-            body = _decode_often(remainder) if len(remainder) <= _SHORT_PATH else decode_path(remainder)
-        except ValueError:
-            # No OCSPRequest is empty: the responder says malformedRequest.
-            body = b""
-        answer = self._responder.cached(body) or await self._answer(request, body)
+        body = _body(remainder)
+        return self._respond(request, self._responder.cached(body) or await self._answer(request, body))
+
+    def _respond(self, request: BaseRequest, answer: Answer) -> PreparedResponse:
         prepared = self._prepared(answer)
         if prepared.etag and not_modified(request.headers, prepared.etag, prepared.last_modified):
             self._row.count(prepared.unmodified)

@@ -90,7 +90,8 @@ class PublicListener:
             if path == "/ocsp" and request.method == "POST":
                 response = await self._ocsp.post(request)
             elif path.startswith("/ocsp/") and request.method in _READ:
-                response = await self._ocsp.get(request, path[6:])
+                remainder = path[6:]
+                response = self._ocsp.cached(request, remainder) or await self._ocsp.get(request, remainder)
             else:
                 response = await self._route(request, _origin_form(path))
         except Refused as refused:

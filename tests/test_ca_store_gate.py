@@ -146,3 +146,25 @@ async def test_closing_finishes_what_is_under_way_and_gives_up_what_waits() -> N
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert signer.signed == [b"a"]
+
+
+async def test_quick_signatures_of_one_pass_are_made_together() -> None:
+    gate = SigningGate(1, 0, 1)
+
+    @dataclass
+    class Quick(Held):
+        def sign(self, data: bytes) -> bytes:
+            if data == b"b":
+                raise KeyUnavailable("it has gone")
+            self.signed.append(data)
+            return data
+
+    signer = Quick(slow=False)
+    tasks = [asyncio.create_task(gate.sign(signer, each)) for each in (b"a", b"b", b"c", b"d")]
+    await asyncio.sleep(0)
+    assert signer.signed == []
+    tasks[2].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in results] == [bytes, KeyUnavailable, asyncio.CancelledError, bytes]
+    assert signer.signed == [b"a", b"d"]
+    gate.close()

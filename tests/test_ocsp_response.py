@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -253,7 +252,7 @@ SCTS = bytes.fromhex("00050003aabbcc")
 @pytest.mark.parametrize("status", [good(), revoked()], ids=["good", "revoked"])
 def test_single_extensions_are_the_scts_and_the_archive_cutoff_and_nothing_else(status: Status) -> None:
     """RFC 6962 §3.3, RFC 6960 §4.4.4; BR §7.3.2 forbids a reason code here."""
-    responses = [single_response(CERT_ID, replace(status, sct_list=SCTS), TIMES, NOW - 3653 * DAY)]
+    responses = [single_response(CERT_ID, status._replace(sct_list=SCTS), TIMES, NOW - 3653 * DAY)]
     data = response_data(DELEGATE, TIMES.this_update, responses, None)
     _, read_data = fields(response(DELEGATE, data, DELEGATE.signer.sign(data)))
     (single,) = read_data["responses"]

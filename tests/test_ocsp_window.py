@@ -101,7 +101,7 @@ def test_two_clocks_in_one_window_give_the_same_times(
 ) -> None:
     """Two nodes, one clock behind the other: as long as both are in the window, the octets are the same."""
     if status is not None:
-        status = replace(status, changed_at=min(status.changed_at, now))
+        status = status._replace(changed_at=min(status.changed_at, now))
     try:
         one = span(serial, status, now, chosen, directory)
         assume(now + later < one.times.fresh_until)
