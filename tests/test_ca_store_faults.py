@@ -206,7 +206,7 @@ async def test_a_committed_revocation_is_on_the_disk(store: IssuanceStore) -> No
 @on_sqlite
 async def test_the_online_connection_cannot_write(reader: ReadStore) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        reader._driver.execute("DELETE FROM change")  # type: ignore[attr-defined]  # the dialect's own connection
+        reader._look_up.execute("DELETE FROM change")  # type: ignore[attr-defined]  # the dialect's own connection
 
 
 async def test_a_database_of_another_schema_is_refused(url: str) -> None:
