@@ -25,7 +25,7 @@ check: $(VENV)/.tests
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.tests
-	@bash tests/programs.sh wrk
+	@bash tests/programs.sh wrk cfssl ab
 	$(BIN)/python bench/table.py $(BENCH_ARGS)
 
 format: $(VENV)/.tests
@@ -34,7 +34,8 @@ format: $(VENV)/.tests
 
 # The programs that no one here wrote: installed when this runs as root on Debian, named when they are missing.
 programs:
-	@bash tests/programs.sh openssl ocsptool jarsigner osslsigncode postgres promtool nginx varnishd
+	@bash tests/programs.sh openssl ocsptool jarsigner osslsigncode postgres promtool nginx varnishd \
+		apache2 haproxy curl vfychain gpgsm gpg-agent dirmngr slapd tomcat10
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from running_server import START_SECONDS, free_port
+from daemons import daemon
+from running_server import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "http-caches.md"
 _AROUND: Final = """
@@ -59,7 +57,7 @@ def nginx(folder: Path, port: int, upstream: int) -> Iterator[None]:
     )
     file = folder / "nginx.conf"
     file.write_text(_AROUND.format(folder=folder, snippet=snippet))
-    with _running(["nginx", "-p", str(folder), "-e", "stderr", "-c", str(file)], port, folder / "nginx.log"):
+    with daemon(["nginx", "-p", str(folder), "-e", "stderr", "-c", str(file)], port, folder / "nginx.log"):
         yield
 
 
@@ -70,27 +68,5 @@ def varnish(folder: Path, port: int, upstream: int) -> Iterator[None]:
     file.write_text(documented("vcl", {'"8080"': f'"{upstream}"'}))
     command = ["varnishd", "-F", "-j", "none", "-a", f"127.0.0.1:{port}", "-f", str(file)]
     options = ["-n", str(folder / "varnish"), "-s", "malloc,16m", "-T", f"127.0.0.1:{free_port()}"]
-    with _running([*command, *options], port, folder / "varnish.log"):
+    with daemon([*command, *options], port, folder / "varnish.log"):
         yield
-
-
-@contextmanager
-def _running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
-    with log.open("wb") as written:
-        process = subprocess.Popen(command, stdout=written, stderr=written)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _accepts(port):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
