@@ -31,9 +31,13 @@ class Scenario:
     target: float | None = None
     """The least ratio to its bound that is good enough."""
     bound: str = "ceiling"
-    """``ceiling``, ``combined`` (one request and one signature in turn) or ``signing``."""
+    """``ceiling``, ``combined`` (one request and one signature in turn) or ``signing`` (a signature alone)."""
     fresh: int = 0
     """``requests`` is an iterator, of which each run takes so many; 0 sends the same ones every time."""
+    tool: str = "wrk"
+    """``ab`` sends the first request alone, each time over a new connection."""
+    times: tuple[str, float] | None = None
+    """The key of another scenario, and how many times its rate this one's should be at least."""
 
     @property
     def is_ceiling(self) -> bool:
@@ -90,5 +94,12 @@ def print_table(
             f"| {scenario.name} | {rate:,.0f} | {named} | {ratio} | {verdict} "
             f"| {middle(measured.cpu_us[scenario.key]):.0f} | {middle(measured.p99_us[scenario.key]) / 1000:.1f} |"
         )
+    for scenario in scenarios:
+        if scenario.times is not None and measured.rates[scenario.times[0]]:
+            other, least = scenario.times
+            name = next(each.name for each in scenarios if each.key == other)
+            times = middle(measured.rates[scenario.key]) / middle(measured.rates[other])
+            verdict = "✓" if times >= least else "✗"
+            print(f"| {scenario.name} ÷ {name} | | | {times:.1f} | ≥ {least:g} {verdict} | | |")
     for key_type, rates in measured.signing.items():
         print(f"| bare signatures, {key_type} | {middle(rates):,.0f} | | | | {1e6 / middle(rates):.0f} | |")

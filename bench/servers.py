@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 from certomancer_peer import Peer, make_peer
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from ocsp_peers import OpenSSLPeer, cfssl_command, make_openssl_peer
 from population import populate
 
 if TYPE_CHECKING:
@@ -26,11 +28,13 @@ CEILING_OCTETS = 1500
 
 
 class Servers:
-    """Starts the responders, the ceiling and certomancer on entering and stops them on leaving."""
+    """Starts the responders, the ceiling and their peers on entering and stops them on leaving."""
 
     def __init__(self, folder: Path, core: int, certificates: int) -> None:
         self.home = folder / "home"
-        self.ports = {name: free_port() for name in ("responders", "admin", "ceiling", "certomancer")}
+        self.ports = {
+            name: free_port() for name in ("responders", "admin", "ceiling", "certomancer", "cfssl", "openssl")
+        }
         self.pids: dict[str, int] = {}
         self._core = core
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -41,6 +45,8 @@ class Servers:
         )  # fmt: skip
         self.first_serial = populate(self.home, "server-rsa", certificates)
         self.peer: Peer = make_peer(folder / "certomancer", self.ports["certomancer"])
+        self.openssl: OpenSSLPeer = make_openssl_peer(folder / "openssl", self.ports["openssl"])
+        self._folder = folder
 
     def url(self, name: str) -> str:
         """The base URL of one of the servers."""
@@ -57,6 +63,9 @@ class Servers:
                  f"127.0.0.1:{self.ports['responders']}", "--admin", f"127.0.0.1:{self.ports['admin']}"],
                 ready=f"{self.url('admin')}/readyz",
             )  # fmt: skip
+            self._wait_for_selfcheck()
+            # A request on its first connection, and no connection without one: it would read that one for ever.
+            self._start("openssl", self.openssl.command, probe=False)
         except BaseException:
             self.__exit__()
             raise
@@ -68,12 +77,29 @@ class Servers:
         for process in self._processes:
             process.wait(timeout=30)
 
-    def _start(self, name: str, command: Sequence[str], ready: str | None = None) -> None:
+    def start_cfssl(self, answer: bytes) -> None:
+        """Start CFSSL's responder with this OCSPResponse."""
+        self._start("cfssl", cfssl_command(self._folder / "cfssl", self.ports["cfssl"], answer))
+
+    def _wait_for_selfcheck(self) -> None:
+        """It runs once at the start, at idle priority, and would be measured too."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(f"{self.url('admin')}/metrics", timeout=5) as answer:  # noqa: S310 - made above
+                found = re.search(rb"^responders_selfcheck_timestamp_seconds ([\d.e+]+)", answer.read(), re.MULTILINE)
+            if found is not None and float(found[1]) > 0:
+                return
+            time.sleep(0.2)
+
+    def _start(self, name: str, command: Sequence[str], ready: str | None = None, *, probe: bool = True) -> None:
         process = subprocess.Popen(
             ["taskset", "-c", str(self._core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self._processes.append(process)
         self.pids[name] = process.pid
+        if not probe:
+            time.sleep(1)
+            return
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
