@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 
 from ca_store.errors import Conflict, KeyUnavailable
 from ca_store.signing import (
@@ -21,6 +21,8 @@ from ca_store.signing import (
     ECDSA_SHA256,
     ECDSA_SHA384,
     ECDSA_SHA512,
+    ED25519,
+    ML_DSA_65,
     SHA256_RSA,
     SHA384_RSA,
     SHA512_RSA,
@@ -41,12 +43,15 @@ _HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
 _RSA_ALGORITHMS: Final = (SHA256_RSA, SHA384_RSA, SHA512_RSA)
 _EC_ALGORITHMS: Final = (ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA512)
 
-_GENERATORS: Final[Mapping[KeyType, Callable[[], rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey]]] = {
+_PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey
+_GENERATORS: Final[Mapping[KeyType, Callable[[], _PrivateKey]]] = {
     KeyType.RSA_2048: lambda: rsa.generate_private_key(65537, 2048),
     KeyType.RSA_3072: lambda: rsa.generate_private_key(65537, 3072),
     KeyType.RSA_4096: lambda: rsa.generate_private_key(65537, 4096),
     KeyType.P256: lambda: ec.generate_private_key(ec.SECP256R1()),
     KeyType.P384: lambda: ec.generate_private_key(ec.SECP384R1()),
+    KeyType.ED25519: ed25519.Ed25519PrivateKey.generate,
+    KeyType.ML_DSA_65: mldsa.MLDSA65PrivateKey.generate,
 }
 
 
@@ -82,6 +87,21 @@ class ECDSASigner:
 
     def sign(self, data: bytes) -> bytes:
         return self._key.sign(data, self._scheme)
+
+
+class MessageSigner:
+    """Ed25519 (RFC 8032) and ML-DSA-65 in its pure form with an empty context (FIPS 204 §5.2): the message itself is
+    signed, no digest of it.
+    """
+
+    def __init__(self, key: ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey) -> None:
+        self._key = key
+        self.slow = isinstance(key, mldsa.MLDSA65PrivateKey)
+        self.algorithm, self.signature_size = (ML_DSA_65, 3309) if self.slow else (ED25519, 64)
+        self.public_key = _public_key_info(key)
+
+    def sign(self, data: bytes) -> bytes:
+        return self._key.sign(data)
 
 
 class KeyStore:
@@ -123,10 +143,11 @@ class KeyStore:
         except OSError as error:
             raise KeyUnavailable(f"{path} cannot be written: {error.strerror}") from None
 
-    def load(self, reference: str, algorithm: SignatureAlgorithm | None = None) -> Signer:
+    def load(self, reference: str, algorithm: SignatureAlgorithm | str | None = None) -> Signer:
         """A signer for the key under ``reference``.
 
-        Without ``algorithm``, RSA and P-256 sign SHA-256 digests and P-384 signs SHA-384. Raises KeyUnavailable with a
+        Without ``algorithm``, RSA and P-256 sign SHA-256 digests and P-384 signs SHA-384; ``algorithm`` may as well be
+        the name of a digest, for the key's own algorithm with that one. Raises KeyUnavailable with a
         sentence: no such key, readable by others, wrong passphrase, not a key of a kind known here.
         """
         path = self._path(reference)
@@ -153,19 +174,29 @@ class KeyStore:
         return path
 
 
-def _signer(path: Path, key: object, algorithm: SignatureAlgorithm | None) -> Signer:
-    if isinstance(key, rsa.RSAPrivateKey):
-        chosen = algorithm or SHA256_RSA
-        if chosen in _RSA_ALGORITHMS:
+def _signer(path: Path, key: object, algorithm: SignatureAlgorithm | str | None) -> Signer:
+    match key:
+        case rsa.RSAPrivateKey():
+            chosen = _chosen(path, _RSA_ALGORITHMS, algorithm or SHA256_RSA)
             _check_pair(path, key)
             return RSASigner(key, chosen)
-    elif isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1)):
-        chosen = algorithm or (ECDSA_SHA256 if isinstance(key.curve, ec.SECP256R1) else ECDSA_SHA384)
-        if chosen in _EC_ALGORITHMS:
-            return ECDSASigner(key, chosen)
-    else:
-        raise KeyUnavailable(f"{path} holds a key of a kind that is not supported: use RSA, P-256 or P-384")
-    raise KeyUnavailable(f"{path} cannot sign with {chosen.name}; known: {', '.join(ALGORITHMS)}")
+        case ec.EllipticCurvePrivateKey(curve=ec.SECP256R1() | ec.SECP384R1()):
+            default = ECDSA_SHA256 if isinstance(key.curve, ec.SECP256R1) else ECDSA_SHA384
+            return ECDSASigner(key, _chosen(path, _EC_ALGORITHMS, algorithm or default))
+        case ed25519.Ed25519PrivateKey() | mldsa.MLDSA65PrivateKey():
+            signer = MessageSigner(key)
+            _chosen(path, (signer.algorithm,), algorithm or signer.algorithm)
+            return signer
+        case _:
+            raise KeyUnavailable(f"{path} holds a key of a kind that is not supported: use {', '.join(KeyType)}")
+
+
+def _chosen(path: Path, able: tuple[SignatureAlgorithm, ...], wanted: SignatureAlgorithm | str) -> SignatureAlgorithm:
+    for each in able:
+        if wanted in (each, each.digest):
+            return each
+    name = wanted if isinstance(wanted, str) else wanted.name
+    raise KeyUnavailable(f"{path} cannot sign with {name}; known: {', '.join(ALGORITHMS)}")
 
 
 def _check_pair(path: Path, key: rsa.RSAPrivateKey) -> None:
@@ -177,7 +208,7 @@ def _check_pair(path: Path, key: rsa.RSAPrivateKey) -> None:
         raise KeyUnavailable(f"{path} is damaged: its private and public halves do not belong together") from None
 
 
-def _public_key_info(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+def _public_key_info(key: _PrivateKey) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

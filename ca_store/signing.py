@@ -20,6 +20,8 @@ class KeyType(enum.StrEnum):
     RSA_4096 = "rsa-4096"
     P256 = "p256"
     P384 = "p384"
+    ED25519 = "ed25519"
+    ML_DSA_65 = "ml-dsa-65"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,13 @@ class SignatureAlgorithm:
     name: str
     """As RFC 8017 and RFC 5758 spell it: ``sha256WithRSAEncryption``, ``ecdsa-with-SHA384``."""
     identifier: bytes
-    """DER AlgorithmIdentifier: RSA with NULL parameters, ECDSA without any (RFC 4055 §5, RFC 5758 §3.2)."""
+    """DER AlgorithmIdentifier: RSA with NULL parameters, all others without any (RFC 4055 §5, RFC 5758 §3.2, RFC 8410
+    §3, RFC 9881 §2).
+    """
     digest: str
-    """hashlib name of the digest that is signed: ``sha256``, ``sha384`` or ``sha512``."""
+    """hashlib name of the digest that is signed: ``sha256``, ``sha384`` or ``sha512``. Ed25519 and ML-DSA sign the
+    message itself; theirs is the digest that CMS has beside them (RFC 8419 §3, RFC 9882 §3.3).
+    """
     digest_oid: str
 
 
@@ -58,10 +64,23 @@ SHA512_RSA: Final = _rsa(512, 13, 3)
 ECDSA_SHA256: Final = _ecdsa(256, 2, 1)
 ECDSA_SHA384: Final = _ecdsa(384, 3, 2)
 ECDSA_SHA512: Final = _ecdsa(512, 4, 3)
+ED25519: Final = SignatureAlgorithm("Ed25519", der.sequence(der.oid("1.3.101.112")), "sha512", SHA512_RSA.digest_oid)
+ML_DSA_65: Final = SignatureAlgorithm(
+    "ML-DSA-65", der.sequence(der.oid("2.16.840.1.101.3.4.3.18")), "sha512", SHA512_RSA.digest_oid
+)
 
 ALGORITHMS: Final[Mapping[str, SignatureAlgorithm]] = {
     algorithm.name: algorithm
-    for algorithm in (SHA256_RSA, SHA384_RSA, SHA512_RSA, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA512)
+    for algorithm in (
+        SHA256_RSA,
+        SHA384_RSA,
+        SHA512_RSA,
+        ECDSA_SHA256,
+        ECDSA_SHA384,
+        ECDSA_SHA512,
+        ED25519,
+        ML_DSA_65,
+    )
 }
 
 
@@ -90,6 +109,7 @@ class Signer(Protocol):
 
     def sign(self, data: bytes) -> bytes:
         """Sign ``data`` (the message, not its digest). The same message gives the same signature, always:
-        RSA is PKCS#1 v1.5 and ECDSA takes its nonce from RFC 6979. Raises KeyUnavailable when the key is gone.
+        RSA is PKCS#1 v1.5 and ECDSA takes its nonce from RFC 6979. ML-DSA alone is hedged with randomness (FIPS 204
+        §3.4), so no OCSP delegate uses it. Raises KeyUnavailable when the key is gone.
         """
         ...

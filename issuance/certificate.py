@@ -5,7 +5,6 @@ cryptography's own builder wants the private-key object, which no code outside `
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from asn1crypto import algos, core, keys, x509
 from cryptography import x509 as checked_x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from issuance.errors import IssuanceError
 from issuance.profile import AlternativeNames
@@ -76,8 +77,7 @@ def signature_algorithm(signer: Signer) -> algos.SignedDigestAlgorithm:
 
 def key_identifier(public_key: bytes) -> bytes:
     """SHA-1 of the subjectPublicKey contents (RFC 5280 §4.2.1.2, method 1): the key hash of OCSP, too."""
-    subject_key = keys.PublicKeyInfo.load(public_key)["public_key"]
-    return hashlib.sha1(bytes(subject_key), usedforsecurity=False).digest()
+    return checked_x509.SubjectKeyIdentifier.from_public_key(load_der_public_key(public_key)).digest  # type: ignore[arg-type]  # whatever key it is, its octets are hashed
 
 
 def authority_key_identifier(issuer: bytes) -> x509.AuthorityKeyIdentifier:
@@ -164,8 +164,8 @@ def _extensions(contents: Contents) -> list[tuple[str, bool, Any]]:
 
 
 def _key_usage(contents: Contents) -> frozenset[str]:
-    rsa = keys.PublicKeyInfo.load(contents.public_key).algorithm == "rsa"
-    return contents.profile.key_usage | (contents.profile.rsa_key_usage if rsa else frozenset())
+    is_rsa = isinstance(load_der_public_key(contents.public_key), rsa.RSAPublicKey)
+    return contents.profile.key_usage | (contents.profile.rsa_key_usage if is_rsa else frozenset())
 
 
 def _pointers(pointers: Pointers) -> list[tuple[str, bool, Any]]:

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from issuance.cli_output import Commands, Record
     from issuance.core import Core
 
-_UNIT_KEYS = (KeyType.RSA_3072, KeyType.RSA_4096, KeyType.P256)
+_UNIT_KEYS = (
+    KeyType.RSA_3072,
+    KeyType.RSA_4096,
+    KeyType.P256,
+    KeyType.P384,
+    KeyType.ED25519,
+    KeyType.ML_DSA_65,
+)
 _COLUMNS = {"kind": 4, "name": 14, "serial": 40, "state": 8, "active_from": 20, "until": 20, "not_after": 20}
 
 

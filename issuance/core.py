@@ -33,12 +33,13 @@ class Core:
         """Whole POSIX seconds."""
         return int(self.clock.now())
 
-    def signer(self, issuer: Issuer) -> Signer:
-        """The key of a CA. Raises KeyUnavailable."""
-        return self.key(self.store.issuer_key(issuer.id))
+    def signer(self, issuer: Issuer, digest: str | None = None) -> Signer:
+        """The key of a CA, to sign with the digest of this hashlib name where one is given. Raises KeyUnavailable."""
+        return self.key(self.store.issuer_key(issuer.id), digest)
 
-    def key(self, reference: str) -> Signer:
+    def key(self, reference: str, digest: str | None = None) -> Signer:
         """A key, read once: opening an RSA key takes longer than signing with it. Raises KeyUnavailable."""
-        if reference not in self._opened:
-            self._opened[reference] = self.keys.load(reference)
-        return self._opened[reference]
+        opened = f"{reference} {digest}"
+        if opened not in self._opened:
+            self._opened[opened] = self.keys.load(reference, digest)
+        return self._opened[opened]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import NameOID
 
@@ -79,6 +79,8 @@ def check_key(public_key: bytes, rule: KeyRule, *, issuer_key: bytes | None = No
                 raise RequestRefused(f"the key is on the curve {key.curve.name}, not on {_either(rule.curves)}")
         case ec.EllipticCurvePublicKey():
             raise RequestRefused("the key is an EC key, which this profile does not certify: use RSA")
+        case ed25519.Ed25519PublicKey() | mldsa.MLDSA65PublicKey() if rule.beyond_the_forum:
+            pass
         case _:
             raise RequestRefused(f"the key is neither RSA{' nor EC' if rule.curves else ''}")
 

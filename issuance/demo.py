@@ -48,7 +48,11 @@ PLANS: Final = (
     Plan("code-signing", "code-signing", "root", KeyType.RSA_3072, f"{_O} Code Signing CA"),
     Plan("timestamp", "timestamp", "root", KeyType.RSA_3072, f"{_O} Time-Stamping CA"),
 )
-UNITS: Final = (("rsa", KeyType.RSA_3072, "tsa"), ("p256", KeyType.P256, "tsa-p256"))
+UNITS: Final = (
+    ("rsa", KeyType.RSA_3072, "tsa"),
+    ("p256", KeyType.P256, "tsa-p256"),
+    ("authenticode", KeyType.RSA_3072, "tsa-authenticode"),
+)
 
 
 def furnish(core: Core, home: Path) -> None:

@@ -60,6 +60,12 @@ accuracy_seconds = 2
 [tsa.units.p256]
 policy = "2.999.3161.2"
 accuracy_seconds = 2
+
+[tsa.units.authenticode]          # for signtool /t and osslsigncode -t: the protocol from before RFC 3161
+protocol = "authenticode"
+
+[clock]
+source = "host"                   # believes the host's clock; "kernel" asks whether it is synchronised
 """
 
 

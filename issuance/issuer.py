@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from asn1crypto import keys, x509
+from asn1crypto import x509
 from cryptography import x509 as checked_x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from ca_store.errors import Conflict
 from ca_store.signing import KeyType
@@ -129,12 +131,13 @@ def _reserve(core: Core, issuer: Issuer, profile: Profile, not_after: int, seria
     raise IssuanceError("the source of random numbers repeats itself")
 
 
-def issue(core: Core, draft: Draft) -> bytes:
-    """Sign, record, and only then return the certificate's DER. Raises IllegalMove when the serial is not reserved
-    any more: the draft was used, or its serial revoked.
+def issue(core: Core, draft: Draft, digest: str | None = None) -> bytes:
+    """Sign, record, and only then return the certificate's DER. ``digest`` is the hashlib name of the one to sign with,
+    where the issuer's usual one will not do. Raises IllegalMove when the serial is not reserved any more: the draft was
+    used, or its serial revoked.
     """
     contents = draft.contents
-    der = assemble(contents, core.signer(draft.issuer))
+    der = assemble(contents, core.signer(draft.issuer, digest))
     core.store.record(
         draft.issuer.id,
         contents.serial,
@@ -154,10 +157,16 @@ def subject_text(certificate: bytes) -> str:
 
 def key_type_of(public_key: bytes) -> KeyType:
     """The type of a key, from its SubjectPublicKeyInfo. Raises IssuanceError when none such can be generated here."""
-    key = keys.PublicKeyInfo.load(public_key)
-    try:
-        if key.algorithm == "rsa":
-            return KeyType(f"rsa-{key.bit_size}")
-        return {"secp256r1": KeyType.P256, "secp384r1": KeyType.P384}[str(key.curve[1])]
-    except (ValueError, KeyError):
-        raise IssuanceError("the key is of a type that cannot be generated here") from None
+    match load_der_public_key(public_key):
+        case rsa.RSAPublicKey() as key if f"rsa-{key.key_size}" in set(KeyType):
+            return KeyType(f"rsa-{key.key_size}")
+        case ec.EllipticCurvePublicKey(curve=ec.SECP256R1()):
+            return KeyType.P256
+        case ec.EllipticCurvePublicKey(curve=ec.SECP384R1()):
+            return KeyType.P384
+        case ed25519.Ed25519PublicKey():
+            return KeyType.ED25519
+        case mldsa.MLDSA65PublicKey():
+            return KeyType.ML_DSA_65
+        case _:
+            raise IssuanceError("the key is of a type that cannot be generated here")

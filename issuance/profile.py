@@ -66,6 +66,8 @@ class KeyRule:
     curves: frozenset[str] = frozenset()
     kind_of_issuer: bool = False
     """The key is of the kind of the issuer's own: RSA under RSA, EC under EC."""
+    beyond_the_forum: bool = False
+    """Ed25519 and ML-DSA-65 keys, too, which no CA/B Forum requirement lists yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ OCSP_DELEGATE: Final = Profile(  # BR §7.1.2.8
 TSA_UNIT: Final = Profile(  # RFC 3161 §2.3, CSBR §7.1.2.3
     name="tsa-unit",
     validity=Period(months=135),  # CSBR §6.3.2
-    keys=KeyRule(rsa_bits=3072, curves=frozenset({"secp256r1"})),
+    keys=KeyRule(rsa_bits=3072, curves=frozenset({"secp256r1", "secp384r1"}), beyond_the_forum=True),
     key_usage=_DIGITAL_SIGNATURE,
     reasons=_TSA_REASONS,
     extended_key_usage=("time_stamping",),

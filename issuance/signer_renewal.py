@@ -27,6 +27,7 @@ from issuance.profile import OCSP_DELEGATE, TSA_UNIT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ca_store.signing import Signer
     from ca_store.types import Issuer
     from issuance.core import Core
     from issuance.profile import Profile
@@ -208,7 +209,7 @@ def _renew(
     serial = new_serial(core)
     reference = f"file:keys/{kind.value}-{name}-{format_serial(serial)[:_SHORT]}.key"
     core.keys.generate(reference, key_type)
-    certificate = _certify(core, issuer, profile, title, serial, core.key(reference).public_key)
+    certificate = _certify(core, issuer, profile, title, serial, core.key(reference))
     now = core.now()
     able = present is not None and present.state is CertificateState.GOOD and present.until > now + LEAD + _SILENCE
     credential = Credential(
@@ -229,7 +230,7 @@ def _renew(
     return replace(credential, id=core.store.add_credential(credential, now))
 
 
-def _certify(core: Core, issuer: Issuer, profile: Profile, title: str, serial: int, public_key: bytes) -> bytes:
+def _certify(core: Core, issuer: Issuer, profile: Profile, title: str, serial: int, signer: Signer) -> bytes:
     above = x509.Certificate.load(issuer.certificate).subject.native
     subject = encode_name(
         {
@@ -238,7 +239,9 @@ def _certify(core: Core, issuer: Issuer, profile: Profile, title: str, serial: i
             "common_name": title,
         }
     )
-    return issue(core, prepare(core, issuer, profile, subject=subject, public_key=public_key, serial=serial))
+    draft = prepare(core, issuer, profile, subject=subject, public_key=signer.public_key, serial=serial)
+    # CSBR §6.8: the digest that signs a token is the one that signed its unit's certificate.
+    return issue(core, draft, signer.algorithm.digest if profile is TSA_UNIT else None)
 
 
 def _newest(core: Core, kind: CredentialKind, name: str) -> Tenure | None:

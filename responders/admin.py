@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from tsa.clock import SENTENCES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -56,7 +58,15 @@ class Readiness:
                 yield f"worker {number}: the change feed is lost"
 
     def remarks(self, *, verbose: bool) -> Iterator[str]:
-        """What does not keep traffic away: lint errors, refused signers; with ``verbose`` all that was tried."""
+        """What does not keep traffic away: a clock that stops time-stamps, because OCSP goes on; lint errors, refused
+        signers; with ``verbose`` all that was tried.
+        """
+        faults = [row.clock_fault for row in self._state.rows() if row.ready]
+        for fault in dict.fromkeys(faults):
+            if fault is not None:
+                yield f"no time-stamps: {SENTENCES[fault]} ({faults.count(fault)} of {len(faults)} workers)"
+        if not all(row.log_writable for row in self._state.rows()):
+            yield "no time-stamps: the log of tokens cannot be written"
         if self._selfcheck is not None:
             yield from self._selfcheck.remarks()
             if verbose:

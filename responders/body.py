@@ -15,13 +15,18 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Refused(Exception):  # noqa: N818 - named as its meaning
-    """A request that gets no protocol's answer but an HTTP status. ``allow`` lists the methods of the resource."""
+    """A request that gets no protocol's answer but an HTTP status. ``allow`` lists the methods of the resource;
+    ``text`` is a sentence for people, where the status alone does not say it.
+    """
 
-    def __init__(self, status: int, *, allow: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, *, allow: str | None = None, retry_after: int | None = None, text: str | None = None
+    ) -> None:
         super().__init__(status)
         self.status = status
         self.allow = allow
         self.retry_after = retry_after
+        self.text = text
 
 
 async def read_body(request: BaseRequest, most: int, seconds: float) -> bytes:

@@ -26,7 +26,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(given[0] if given else "").parse_args(given)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -47,7 +48,7 @@ def _failed(sentence: str) -> int:
     return _FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str = "log") -> argparse.ArgumentParser:
     parser = _Parser("responders", description="Answer OCSP requests and issue time-stamps over HTTP.")
     home = _Parser(add_help=False)
     home.add_argument(
@@ -62,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_status(commands.add_parser("status", parents=[home], help="ask OCSP about a certificate as a relying party"))
     _add_timestamp(commands.add_parser("timestamp", parents=[home], help="get a time-stamp for a file and verify it"))
     _add_doctor(commands.add_parser("doctor", parents=[home], help="say what would make the service wrong"))
+    logs = commands.add_parser("log", help="the log of issued tokens: verify, find, prove, export")
+    if command == "log":
+        from responders.cli_log import add_commands  # noqa: PLC0415 - see below
+
+        add_commands(logs, home)
     return parser
 
 

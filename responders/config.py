@@ -1,6 +1,7 @@
 """The responders' sections of ``responders.toml``: typed, complete with defaults, refused where they cannot work.
 
-``[ocsp]`` is ``ocsp.settings.Settings``, ``[purge]`` is ``responders.purge_settings.Purge``; ``[tsa]`` is
+``[ocsp]`` is ``ocsp.settings.Settings``, ``[purge]`` ``responders.purge_settings.Purge``, ``[clock]``
+``tsa.settings.ClockSettings``, ``[log]`` ``tsa.log_settings.LogSettings``; ``[tsa]`` is
 ``tsa.settings.Settings`` with ``default_unit`` and one ``[tsa.units.NAME]`` (``tsa.settings.UnitSettings``) for each
 time-stamping unit. What belongs to other packages is left alone, and a section that belongs to nobody is refused.
 """
@@ -19,8 +20,9 @@ from ca_store.home import CONFIGURATION
 from ocsp.settings import Settings as OCSPSettings
 from responders.client_addresses import parse_networks
 from responders.purge_settings import Purge
+from tsa.log_settings import LogSettings
+from tsa.settings import ClockSettings, UnitSettings
 from tsa.settings import Settings as TSASettings
-from tsa.settings import UnitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 OTHERS: Final = frozenset({"database", "keys", "issuance"})
 """Sections of other packages."""
 
-_OWN: Final = frozenset({"server", "signing", "ocsp", "tsa", "purge"})
+_OWN: Final = frozenset({"server", "signing", "ocsp", "tsa", "clock", "log", "purge"})
 _MAX_PORT: Final = 65_535
 
 _T = TypeVar("_T")
@@ -153,13 +155,29 @@ class TSA:
     @property
     def default(self) -> str:
         """The name of the default unit; there must be a unit."""
-        return self.default_unit or next(iter(self.units))
+        return self.default_unit or next(iter(self.token_units))
+
+    @property
+    def token_units(self) -> Mapping[str, UnitSettings]:
+        """The units that answer RFC 3161."""
+        return {name: unit for name, unit in self.units.items() if unit.protocol == "rfc3161"}
+
+    @property
+    def authenticode(self) -> str | None:
+        """The name of the unit that answers Authenticode's own protocol."""
+        return next((name for name, unit in self.units.items() if unit.protocol == "authenticode"), None)
 
     def __post_init__(self) -> None:
-        if self.default_unit is not None and self.default_unit not in self.units:
-            raise ValueError(f"default_unit is {self.default_unit!r}: there is no [tsa.units.{self.default_unit}]")
-        if self.default_unit is None and len(self.units) > 1:
+        if self.default_unit is not None and self.default_unit not in self.token_units:
+            raise ValueError(
+                f"default_unit is {self.default_unit!r}: there is no [tsa.units.{self.default_unit}] for RFC 3161"
+            )
+        if self.default_unit is None and len(self.token_units) > 1:
             raise ValueError("default_unit is missing: there are several units")
+        if len(self.units) - len(self.token_units) > 1:
+            raise ValueError("units: only one can have protocol authenticode")
+        if self.units and not self.token_units:
+            raise ValueError("units: none has protocol rfc3161")
         for name in self.units:
             if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"units.{name}: a unit's name is part of its URL: letters, digits, - and _")
@@ -173,6 +191,8 @@ class Config:
     signing: Signing
     ocsp: OCSPSettings
     tsa: TSA
+    clock: ClockSettings
+    log: LogSettings
     purge: Purge
 
     def in_flight(self, workers: int) -> int:
@@ -214,6 +234,8 @@ def load_config(document: Mapping[str, Any], path: Path) -> Config:
         signing=_section(tables["signing"], Signing, path, "signing"),
         ocsp=_section(tables["ocsp"], OCSPSettings, path, "ocsp"),
         tsa=_tsa(own, _section(tsa, TSASettings, path, "tsa"), path),
+        clock=_section(tables["clock"], ClockSettings, path, "clock"),
+        log=_section(tables["log"], LogSettings, path, "log"),
         purge=_section(tables["purge"], Purge, path, "purge"),
     )
 

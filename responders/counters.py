@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import product
 from typing import Final
 
+from tsa.clock import ClockFault
+
 OCSP_ANSWERS: Final = "ocsp_answers"
 TIMESTAMPS: Final = "timestamps"
 DOCUMENTS: Final = "documents"
@@ -12,6 +14,9 @@ REFUSALS: Final = "http_refusals"
 CACHE: Final = "ocsp_cache"
 PURGES: Final = "cache_purges"
 OVER_BUDGET: Final = "ocsp_nonces_over_budget"
+CLOCK_FAULTS: Final = "tsa_clock_faults"
+COUNTERSIGNATURES: Final = "countersignatures"
+LOG_ENTRIES: Final = "tsa_log_entries"
 
 OVERLOAD: Final = "overload"
 """The outcome of a time-stamp request that was answered with HTTP 503."""
@@ -50,11 +55,14 @@ _LABELS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
             OVERLOAD,
         ),
     ),
-    DOCUMENTS: (("page", "ca", "crl", "unit"),),
+    DOCUMENTS: (("page", "ca", "crl", "unit", "log"),),
     REFUSALS: (("400", "404", "405", "408", "413", "417", "500", "503"),),
     CACHE: (("hit", "miss", "eviction", "signature"),),
     PURGES: (("sent", "failed", "given_up"),),
     OVER_BUDGET: (),
+    CLOCK_FAULTS: (tuple(ClockFault),),
+    COUNTERSIGNATURES: (("granted", "malformed", "unavailable", OVERLOAD),),
+    LOG_ENTRIES: (),
 }
 COUNTERS: Final = tuple((metric, values) for metric, labels in _LABELS.items() for values in product(*labels))
 """(metric, label values), in the order of the shared words: one answer is one addition, whatever it has of labels."""
@@ -66,10 +74,13 @@ HELP: Final = {
         "OCSP answers by certificate status or OCSPResponseStatus, HTTP method, and hash algorithm of the CertID.",
     ),
     TIMESTAMPS: (("outcome",), "Time-stamp replies by failInfo name, or granted."),
-    DOCUMENTS: (("kind",), "Certificates, CRLs, descriptions of units and pages that were sent."),
+    DOCUMENTS: (("kind",), "Certificates, CRLs, descriptions of units, parts of the log and pages that were sent."),
     REFUSALS: (("status",), "Requests refused by HTTP status."),
     CACHE: (("event",), "What happened to the OCSP cache."),
     OVER_BUDGET: ((), "OCSP requests whose nonce was over the budget: answered with tryLater, or without it."),
+    COUNTERSIGNATURES: (("outcome",), "Answers to Authenticode's own time-stamp protocol."),
+    LOG_ENTRIES: ((), "Tokens and countersignatures that were written to the log of tokens."),
+    CLOCK_FAULTS: (("fault",), "Times that the clock became unfit for time-stamps, by what was wrong with it."),
     PURGES: (("outcome",), "PURGE requests to HTTP caches that were heard or failed, and changes that were given up."),
 }
 """Metric to the names of its labels and its description."""
@@ -87,10 +98,12 @@ HISTOGRAMS: Final = {
 CACHE_OCTETS: Final = "ocsp_cache_octets"
 CONNECTIONS: Final = "connections"
 PURGES_WAITING: Final = "cache_purges_waiting"
-GAUGES: Final = (CACHE_OCTETS, CONNECTIONS, PURGES_WAITING)
+LOG_PENDING: Final = "tsa_log_pending"
+GAUGES: Final = (CACHE_OCTETS, CONNECTIONS, PURGES_WAITING, LOG_PENDING)
 GAUGE_HELP: Final = {
     CACHE_OCTETS: "Octets held by the OCSP caches of all workers.",
     CONNECTIONS: "Open connections on the public listener.",
+    LOG_PENDING: "Tokens that were answered and are not in the log of tokens yet.",
     PURGES_WAITING: "Changed certificates and CRLs that HTTP caches have yet to be told of.",
 }
 

@@ -13,17 +13,17 @@ from ca_store.types import CertificateState, CredentialKind
 from ocsp.delegate import DelegateRefused, delegate_name, load_delegate
 from ocsp.directory import Directory
 from tsa.errors import UnitRefused
-from tsa.unit import load_unit
+from tsa.unit import AuthenticodeUnit, Unit, load_authenticode_unit, load_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ca_store.contracts import ReadStore
     from ca_store.keys import KeyStore
     from ca_store.types import Credential, Issuer, IssuerID
     from ocsp.delegate import Delegate
     from responders.config import TSA
-    from tsa.unit import Unit
+    from tsa.unit import SigningUnit
 
 _REFUSALS: Final = (DelegateRefused, UnitRefused, KeyUnavailable)
 _logger: Final = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Roster:
 
     directory: Directory
     units: Mapping[str, Unit]
+    authenticode: AuthenticodeUnit | None
     signers: int
     """A number of 64 bits that changes with the set of delegates, the same in every worker."""
     changes_at: int | None
@@ -51,7 +52,10 @@ class Roster:
     def keep_units(self, before: Roster) -> Roster:
         """With the units of ``before`` that this one lacks."""
         units = {**before.units, **self.units}
-        return dataclasses.replace(self, units=units, unit_rows=_rows(units))
+        authenticode = self.authenticode or before.authenticode
+        return dataclasses.replace(
+            self, units=units, authenticode=authenticode, unit_rows=_rows(_all(units, authenticode))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class CredentialLoader:
         self._tsa = tsa
         self._delegates: dict[int, Delegate] = {}
         self._left_out: set[int] = set()
-        self._units: dict[int, Unit] = {}
+        self._units: dict[int, Unit | AuthenticodeUnit] = {}
 
     def load(self, records: Records, now: int, *, strict: bool) -> Roster:
         """The roster at ``now``. What is refused raises CredentialsRefused when ``strict``, at the start; later it is
@@ -100,17 +104,20 @@ class CredentialLoader:
         delegates = list(self._load_delegates(records, issuers, now, refuse))
         for label in sorted({issuer.label for issuer in records.issuers} - {each.issuer.label for each in delegates}):
             _logger.warning("nobody speaks OCSP for %s: its certificates are answered unauthorized", label)
-        units = dict(self.load_units(records, now, refuse))
+        loaded = [unit for _, unit in self.load_units(records, now, refuse)]
+        units = {unit.name: unit for unit in loaded if isinstance(unit, Unit)}
+        authenticode = next((unit for unit in loaded if isinstance(unit, AuthenticodeUnit)), None)
         upcoming = [
             each.active_from for each in records.units if each.name in self._tsa.units and each.active_from > now
         ]
         return Roster(
             directory=Directory(records.issuers, delegates),
             units=units,
+            authenticode=authenticode,
             signers=_fingerprint(delegates),
             changes_at=min(upcoming, default=None),
             delegate_rows=frozenset((each.issuer, each.serial) for each in records.delegates),
-            unit_rows=_rows(units),
+            unit_rows=_rows(loaded),
         )
 
     def _load_delegates(
@@ -140,7 +147,9 @@ class CredentialLoader:
             self._left_out.add(credential.id)
             _logger.warning("%s", sentence)
 
-    def load_units(self, records: Records, now: int, refuse: Callable[[Exception], None]) -> Iterator[tuple[str, Unit]]:
+    def load_units(
+        self, records: Records, now: int, refuse: Callable[[Exception], None]
+    ) -> Iterator[tuple[str, Unit | AuthenticodeUnit]]:
         """Each configured unit with its name, as far as it may speak; why one may not goes to ``refuse``."""
         issuers = {issuer.id: issuer for issuer in records.issuers}
         for name, settings in self._tsa.units.items():
@@ -153,7 +162,8 @@ class CredentialLoader:
                     if credential.id not in self._units:
                         chain = list(_chain(issuers, credential.issuer))
                         signer = self._keys.load(credential.key_reference)
-                        self._units[credential.id] = load_unit(name, settings, credential, chain, signer, now)
+                        load = load_unit if settings.protocol == "rfc3161" else load_authenticode_unit
+                        self._units[credential.id] = load(name, settings, credential, chain, signer, now)
                 except _REFUSALS as error:
                     refuse(error)
                 else:
@@ -174,8 +184,12 @@ def _ended(records: Records, credential: Credential, issuer: Issuer, now: int) -
     return "notAfter of its CA is past" if issuer.not_after <= now else None
 
 
-def _rows(units: Mapping[str, Unit]) -> frozenset[tuple[IssuerID, int]]:
-    return frozenset((row.issuer, row.serial) for unit in units.values() for row in unit.rows)
+def _all(units: Mapping[str, Unit], authenticode: AuthenticodeUnit | None) -> Sequence[SigningUnit]:
+    return [*units.values(), *(() if authenticode is None else (authenticode,))]
+
+
+def _rows(units: Iterable[SigningUnit]) -> frozenset[tuple[IssuerID, int]]:
+    return frozenset((row.issuer, row.serial) for unit in units for row in unit.rows)
 
 
 def _chain(issuers: Mapping[IssuerID, Issuer], first: IssuerID) -> Iterator[Issuer]:

@@ -13,6 +13,7 @@ from ca_store.home import CONFIGURATION
 from ca_store.keys import check_private
 from responders.finding import Finding, Level
 from responders.kernel_clock import read_clock_estimate
+from tsa.settings import GRANULARITY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,13 @@ def examine_settings(config: Config) -> Iterator[Finding]:
 
 
 def examine_clock(config: Config) -> Iterator[Finding]:
-    """The kernel's estimate of its clock, held against what the units state."""
+    """The kernel's estimate of its clock, held against what the units state, and who judges it while serving."""
+    if config.tsa.units and config.clock.source == "host":
+        yield Finding(
+            Level.NOTE,
+            "clock",
+            "[clock] source is host: time-stamps trust the host's clock, and only steps and backward jumps stop them",
+        )
     estimate = read_clock_estimate()
     if estimate is None:
         yield Finding(Level.NOTE, "clock", "the kernel does not say how good its clock is")
@@ -117,13 +124,13 @@ def examine_clock(config: Config) -> Iterator[Finding]:
     errors = f"{estimate.estimated_error:.3f} s, at most {estimate.maximum_error:.3f} s"
     yield Finding(Level.OK, "clock", f"the kernel's clock is disciplined; it puts its error at {errors}")
     for name, unit in config.tsa.units.items():
-        # One second of the accuracy is lost to whole seconds.
-        if estimate.maximum_error > unit.accuracy_seconds - 1:
+        # A part of the accuracy is lost to the cutting of genTime.
+        if estimate.maximum_error > unit.accuracy_seconds - GRANULARITY_SECONDS[unit.gen_time]:
             yield Finding(
                 Level.WARNING,
                 "clock",
-                f"time-stamping unit {name} states an accuracy of {unit.accuracy_seconds} s, and the clock may be wrong"
-                f" by {estimate.maximum_error:.3f} s",
+                f"time-stamping unit {name} states an accuracy of {unit.accuracy_seconds:g} s, and the clock may be"
+                f" wrong by {estimate.maximum_error:.3f} s",
             )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _STA_UNSYNC: Final = 0x40
+_LEAP_STATES: Final = (1, 2, 3)  # TIME_INS, TIME_DEL, TIME_OOP
 _MICRO: Final = 1e-6
 
 
@@ -18,6 +19,8 @@ class ClockEstimate:
     """Whether a program that knows the time disciplines the clock."""
     estimated_error: float
     maximum_error: float
+    leap_due: bool = False
+    """Whether a leap second ends this UTC day, or is under way."""
 
 
 class _Timex(ctypes.Structure):
@@ -47,4 +50,5 @@ def read_clock_estimate() -> ClockEstimate | None:
         synchronised=not timex.status & _STA_UNSYNC,
         estimated_error=timex.esterror * _MICRO,
         maximum_error=timex.maxerror * _MICRO,
+        leap_due=state in _LEAP_STATES,
     )

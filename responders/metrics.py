@@ -49,6 +49,16 @@ class WorkerCollector(Collector):
         yield GaugeMetricFamily(f"{_PREFIX}_workers", "Workers that should run.", value=len(rows))
         yield GaugeMetricFamily(f"{_PREFIX}_workers_ready", "Workers that accept connections.", value=len(ready))
         yield CounterMetricFamily(f"{_PREFIX}_worker_restarts", "Workers that were replaced.", value=self._restarts())
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_tsa_clock_good",
+            "Whether every worker takes the clock for good enough for time-stamps.",
+            value=all(row.clock_fault is None for row in ready),
+        )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_tsa_clock_error_seconds",
+            "By how much the clock may be wrong at most, as the most cautious worker takes it.",
+            value=max((row.clock_error for row in ready), default=0.0),
+        )
         now = self._clock.monotonic()
         yield GaugeMetricFamily(
             f"{_PREFIX}_feed_age_seconds",

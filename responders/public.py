@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aiohttp.web import BaseRequest, StreamResponse
 
     from responders.config import Server
+    from responders.log_http import PublishedLog
     from responders.ocsp_http import OCSPEndpoint
     from responders.prepared import Second
     from responders.shared_state import Row
@@ -31,8 +32,9 @@ _NO_STORE: Final = b"Cache-Control: no-store\r\n"
 _PAGE: Final = b"""OCSP responder and RFC 3161 time-stamp server
 
 POST /ocsp, GET /ocsp/{base64}             certificate status (RFC 6960, RFC 9919)
-POST /tsa, POST /tsa/{unit}                time-stamps (RFC 3161)
-GET /tsa, GET /tsa/{unit}                  policy, accuracy and certificates, as JSON
+POST /tsa, POST /tsa/{unit}                time-stamps (RFC 3161, and Authenticode's older protocol)
+GET /tsa, GET /tsa/{unit}                  policy, accuracy, certificates, and how to call it; JSON for programs
+GET /log                                   the signed log of tokens (C2SP tlog-tiles)
 GET /ca/{label}.cer, GET /ca/{label}.pem   CA certificates
 GET /crl/{label}.crl                       certificate revocation lists
 """
@@ -69,6 +71,7 @@ class PublicListener:
         ocsp: OCSPEndpoint,
         tsa: TSAEndpoint | None,
         documents: Documents,
+        log: PublishedLog | None = None,
         settings: Server,
         second: Second,
         row: Row,
@@ -76,6 +79,7 @@ class PublicListener:
         self._ocsp = ocsp
         self._tsa = tsa
         self._documents = documents
+        self._log = log
         self._most = max(settings.ocsp_body, settings.tsa_body)
         self._seconds = settings.body_seconds
         self._prepared = settings.prepared_responses
@@ -95,12 +99,16 @@ class PublicListener:
             else:
                 response = await self._route(request, _origin_form(path))
         except Refused as refused:
-            response = self.refuse(refused.status, allow=refused.allow, retry_after=refused.retry_after)
+            response = self.refuse(
+                refused.status, allow=refused.allow, retry_after=refused.retry_after, text=refused.text
+            )
         if self.draining:
             response.close()
         return response if self._prepared else response.plain()
 
-    def refuse(self, status: int, *, allow: str | None = None, retry_after: int | None = None) -> PreparedResponse:
+    def refuse(
+        self, status: int, *, allow: str | None = None, retry_after: int | None = None, text: str | None = None
+    ) -> PreparedResponse:
         """A short response to what is not answered. The connection ends where the rest of a body may follow."""
         self._row.count(_REFUSED.get(status, _REFUSED[500]))
         fields = _TEXT + _NO_STORE
@@ -108,7 +116,7 @@ class PublicListener:
             fields += b"Allow: %b\r\n" % allow.encode()
         if retry_after is not None:
             fields += b"Retry-After: %d\r\n" % retry_after
-        body = b"%d %b\n" % (status, REASONS[status])
+        body = b"%d %b\n%b" % (status, REASONS[status], b"" if text is None else f"{text}\n".encode())
         response = PreparedResponse(head(self._second, fields, len(body), status), body)
         if status not in (404, 405, 503):
             response.close()
@@ -124,6 +132,9 @@ class PublicListener:
                 return await self._ocsp_route(request, rest)
             case "tsa":
                 return await self._tsa_route(request, rest.rstrip("/") or None)
+            case "log" if self._log is not None:
+                _check_method(method, _READ_ONLY)
+                return self._log.get(rest)
             case "ca" | "crl":
                 _check_method(method, _READ_ONLY)
                 return await self._documents.get(request, folder, rest)
@@ -154,7 +165,7 @@ class PublicListener:
         _check_method(request.method, _ALL)
         if request.method == "POST":
             return await self._tsa.post(request, unit)
-        return self._tsa.describe(unit)
+        return self._tsa.describe(request, unit)
 
 
 def _check_method(method: str, allow: str) -> None:

@@ -14,6 +14,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from responders.counters import BUCKETS, COUNTERS, GAUGES, HISTOGRAMS
+from tsa.clock import ClockFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,10 +27,12 @@ _HISTOGRAM_AT: Final = {
     name: len(COUNTERS) + len(GAUGES) + at * (_LAST_BUCKET + 2) for at, name in enumerate(HISTOGRAMS)
 }
 _BEGIN: Final = len(COUNTERS) + len(GAUGES) + len(HISTOGRAMS) * (_LAST_BUCKET + 2)
-_HEARTBEAT, _READY, _CONFIRMED, _STORE, _SIGNERS = _STATE = range(_BEGIN, _BEGIN + 5)
+_HEARTBEAT, _READY, _CONFIRMED, _STORE, _SIGNERS, _CLOCK, _CLOCK_ERROR, _LOG = _STATE = range(_BEGIN, _BEGIN + 8)
 _ROW: Final = _STATE.stop
+_CLOCK_FAULTS: Final[tuple[ClockFault | None, ...]] = (None, *ClockFault)
 _NANO: Final = 1_000_000_000
 _MILLI: Final = 1000
+_MOST_SECONDS: Final = 1e9
 
 
 class SharedState:
@@ -131,6 +134,31 @@ class Row:
     @signers.setter
     def signers(self, value: int) -> None:
         self.words[_SIGNERS] = value
+
+    @property
+    def clock_fault(self) -> ClockFault | None:
+        """Why the worker issues no time-stamps, where that is the clock's."""
+        number: int = self.words[_CLOCK]
+        return _CLOCK_FAULTS[number]
+
+    @property
+    def clock_error(self) -> float:
+        """Seconds by which the worker takes the clock to be wrong at most."""
+        return float(self.words[_CLOCK_ERROR]) / _NANO
+
+    def set_clock(self, fault: ClockFault | None, error: float) -> None:
+        """Show what the clock's guard says."""
+        self.words[_CLOCK] = _CLOCK_FAULTS.index(fault)
+        self.words[_CLOCK_ERROR] = int(min(error, _MOST_SECONDS) * _NANO)
+
+    @property
+    def log_writable(self) -> bool:
+        """Whether the worker can record what it issues, or records nothing."""
+        return not self.words[_LOG]
+
+    @log_writable.setter
+    def log_writable(self, value: bool) -> None:
+        self.words[_LOG] = not value
 
     def beat(self, now: float, confirmed: float) -> None:
         """Show a sign of life, and how far the feed is."""

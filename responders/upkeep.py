@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, Final
 
 from ca_store.errors import StoreError
 from ca_store.types import ChangeKind
-from responders.counters import CACHE, CACHE_OCTETS, CONNECTIONS, OVER_BUDGET, PURGES_WAITING, counter_index
+from responders.counters import (
+    CACHE,
+    CACHE_OCTETS,
+    CLOCK_FAULTS,
+    CONNECTIONS,
+    LOG_ENTRIES,
+    LOG_PENDING,
+    OVER_BUDGET,
+    PURGES_WAITING,
+    counter_index,
+)
 from responders.credentials import read_records
 from responders.lag import LagMeter
+from tsa.clock import ClockFault
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -19,6 +30,7 @@ if TYPE_CHECKING:
     from ca_store.contracts import ReadStore
     from ca_store.types import Change
     from ocsp.responder import Responder
+    from responders.clock_monitor import ClockMonitor
     from responders.connections import ConnectionServer
     from responders.credentials import CredentialLoader, Roster
     from responders.prepared import Second
@@ -50,6 +62,7 @@ class Upkeep:
         roster: Roster,
         responder: Responder,
         authority: Authority | None,
+        clock_monitor: ClockMonitor | None,
         documents: Documents,
         purging: Purging,
         second: Second,
@@ -61,6 +74,7 @@ class Upkeep:
         self._roster = roster
         self._responder = responder
         self._authority = authority
+        self._clock_monitor = clock_monitor
         self._documents = documents
         self._purging = purging
         self._second = second
@@ -71,6 +85,8 @@ class Upkeep:
         row.signers = roster.signers
         # The counters of the one before in this row, on which those of this process are put.
         self._before = [row.counter(each) for each in _BEATEN]
+        self._log_before = row.counter(counter_index(LOG_ENTRIES))
+        self._clock_before = {each: row.counter(counter_index(CLOCK_FAULTS, each)) for each in ClockFault}
 
     def tasks(self, server: ConnectionServer) -> Sequence[Coroutine[None, None, None]]:
         """Everything that runs beside the answering."""
@@ -82,6 +98,7 @@ class Upkeep:
             self._keep_roster(),
             self._check(),
             *(purger.run() for purger in self._purging.purgers),
+            *(() if self._clock_monitor is None else (self._clock_monitor.run(),)),
         )
 
     def _deliver(self, changes: Sequence[Change]) -> None:
@@ -123,7 +140,21 @@ class Upkeep:
             row.set_gauge(CACHE_OCTETS, responder.octets)
             row.set_gauge(CONNECTIONS, server.open_connections)
             row.set_gauge(PURGES_WAITING, self._purging.waiting)
+            self._show_authority()
             await asyncio.sleep(_BEAT_SECONDS)
+
+    def _show_authority(self) -> None:
+        if self._authority is None:
+            return
+        guard = self._authority.clock_guard
+        self._row.set_clock(self._authority.check_clock(), guard.error_bound)
+        token_log = self._authority.token_log
+        if token_log is not None:
+            self._row.log_writable = token_log.fault is None
+            self._row.set_counter(counter_index(LOG_ENTRIES), self._log_before + token_log.entries)
+            self._row.set_gauge(LOG_PENDING, token_log.pending)
+        for fault, before in self._clock_before.items():
+            self._row.set_counter(counter_index(CLOCK_FAULTS, fault), before + guard.faults[fault])
 
     async def _keep_roster(self) -> None:
         """Load again when issuers or credentials have changed, and when the next credential of a unit begins."""
@@ -152,7 +183,7 @@ class Upkeep:
         self._responder.use(after.directory)
         self._row.signers = after.signers
         if self._authority is not None:
-            self._authority.use(after.units)
+            self._authority.use(after.units, after.authenticode)
         if (before.delegate_rows, before.unit_rows) != (after.delegate_rows, after.unit_rows):
             _logger.info("online keys have changed: %d delegates, %d units", len(after.delegate_rows), len(after.units))
 

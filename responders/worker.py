@@ -22,9 +22,11 @@ from ca_store.gate import SigningGate
 from ca_store.home import Home
 from ocsp.responder import Responder
 from responders.cache_keys import TagHeader
+from responders.clock_monitor import ClockMonitor
 from responders.config import ConfigError, open_config
 from responders.connections import ConnectionServer
 from responders.credentials import CredentialLoader, CredentialsRefused, read_records
+from responders.log_http import PublishedLog
 from responders.ocsp_http import OCSPEndpoint
 from responders.prepared import Second
 from responders.process import BACKLOG, REFUSED, configure_logging
@@ -35,6 +37,7 @@ from responders.static_http import Documents
 from responders.tsa_http import TSAEndpoint
 from responders.upkeep import Upkeep
 from tsa.authority import Authority
+from tsa.token_log import TokenLog
 
 if TYPE_CHECKING:
     from ca_store.contracts import ReadStore
@@ -106,11 +109,14 @@ class Worker:
         if roster.units:
             authority = Authority(
                 units=roster.units,
+                authenticode=roster.authenticode,
                 default=config.tsa.default,
                 store=store,
                 gate=gate,
                 clock=clock,
                 settings=config.tsa.settings,
+                clock_settings=config.clock,
+                token_log=self._token_log(closing),
             )
             closing.push_async_callback(authority.close)
         tags = TagHeader(config.purge.tag_header)
@@ -121,6 +127,9 @@ class Worker:
             ),
             tsa=None if authority is None else TSAEndpoint(authority, config.server, second, row),
             documents=documents,
+            log=None
+            if authority is None or not config.log.enabled
+            else PublishedLog(self._home.path / config.log.folder, config.log, second, row),
             settings=config.server,
             second=second,
             row=row,
@@ -132,12 +141,22 @@ class Worker:
             roster=roster,
             responder=responder,
             authority=authority,
+            clock_monitor=None if authority is None else ClockMonitor(authority.clock_guard, config.clock, clock),
             documents=documents,
             purging=self._purging(store),
             second=second,
             row=row,
         )
         return public, upkeep
+
+    def _token_log(self, closing: contextlib.AsyncExitStack) -> TokenLog | None:
+        settings = self._config.log
+        if not settings.enabled:
+            return None
+        signer = self._home.keys().load(settings.key)
+        token_log = TokenLog(self._home.path / settings.folder, settings, signer, self._clock)
+        closing.push_async_callback(asyncio.to_thread, token_log.close)
+        return token_log
 
     def _purging(self, store: ReadStore) -> Purging:
         """The caches to tell of changes. One worker does it for the machine; whoever replaces it begins with what was

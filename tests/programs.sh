@@ -22,6 +22,9 @@ declare -A package=(
   [tomcat10]=tomcat10
   [cfssl]=golang-cfssl
   [ab]=apache2-utils
+  [chronyd]=chrony
+  [faketime]=faketime
+  [go]="golang-go golang-golang-x-mod-dev"
 )
 
 present() {
@@ -44,7 +47,7 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
     trap 'rm -f $policy' EXIT
   fi
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null && exit 0
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends ${missing[*]}; } >/dev/null && exit 0
   echo "could not install: ${missing[*]}" >&2
 fi
 echo "missing programs; install these packages to run every test: ${missing[*]}" >&2

@@ -23,6 +23,7 @@ from tsa.settings import UnitSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tsa.settings import Chain
     from tsa.unit import Unit
 
 DOCUMENT = b"a document\n"
@@ -99,11 +100,11 @@ def test_openssl_reads_a_refusal(tmp_path: Path) -> None:
     assert "Failure info: the requested TSA policy is not supported by the TSA" in text
 
 
-@pytest.mark.parametrize("include_root", [False, True])
+@pytest.mark.parametrize("certificates", ["leaf", "intermediates", "root"])
 @pytest.mark.parametrize(("key", "digest"), KEYS)
-def test_rfc3161_client_verifies(key: str, digest: str, include_root: bool) -> None:
+def test_rfc3161_client_verifies(key: str, digest: str, certificates: Chain) -> None:
     world = World()
-    unit = world.unit(key, digest, settings=UnitSettings(policy=POLICY, include_root=include_root))
+    unit = world.unit(key, digest, settings=UnitSettings(policy=POLICY, certificates=certificates))
     request = TimestampRequestBuilder().data(DOCUMENT).hash_algorithm(HashAlgorithm.SHA512).nonce(nonce=True).build()
     response = decode_timestamp_response(answer(world, unit, request.as_bytes()))
     builder = VerifierBuilder.from_request(request)

@@ -22,6 +22,7 @@ from tsa.settings import KNOWN_DIGESTS, UnitSettings
 
 if TYPE_CHECKING:
     from tsa.authority import Authority
+    from tsa.settings import Chain
     from tsa.unit import Unit
 
 KEYS = (("rsa-3072", "sha256"), ("rsa-3072", "sha512"), ("p256", "sha256"), ("p384", "sha384"))
@@ -127,14 +128,15 @@ async def test_shape_of_a_token() -> None:
     assert 0x40 <= serial.contents[0] <= 0x7F
 
 
-@pytest.mark.parametrize("include_root", [False, True])
-async def test_certificates_are_leaf_and_intermediates_sorted_and_only_when_asked(include_root: bool) -> None:
+@pytest.mark.parametrize("certificates", ["leaf", "intermediates", "root"])
+async def test_certificates_are_leaf_and_intermediates_sorted_and_only_when_asked(certificates: Chain) -> None:
     world = World()
-    unit = world.unit(settings=UnitSettings(policy=POLICY, include_root=include_root))
+    unit = world.unit(settings=UnitSettings(policy=POLICY, certificates=certificates))
     authority = world.authority(unit)
     opened = open_reply((await authority.answer(make_request(certificates=True))).der)
     assert opened.certificates == sorted(opened.certificates)
-    assert set(opened.certificates) == set(unit.certificates if include_root else unit.certificates[:-1])
+    among = {"leaf": unit.certificates[:1], "intermediates": unit.certificates[:-1], "root": unit.certificates}
+    assert set(opened.certificates) == set(among[certificates])
     assert len(unit.certificates) == 3
     without = open_reply((await authority.answer(make_request())).der)
     assert isinstance(without.signed_data["certificates"], core.Void)
@@ -161,7 +163,7 @@ async def test_every_policy_of_a_unit_can_be_asked_for_and_is_in_the_token() -> 
 def sized() -> dict[str, tuple[Unit, Authority]]:
     """Units with their authorities, made once: a property test asks them a hundred times."""
     world = World()
-    longest = UnitSettings(policy=POLICY, policies=("1.2", "2.999.1.2.3.4.99999.1"), include_root=True)
+    longest = UnitSettings(policy=POLICY, policies=("1.2", "2.999.1.2.3.4.99999.1"), certificates="root")
     units = [
         world.unit(key, digest, settings=longest) for key, digest in KEYS if (key, digest) != ("rsa-3072", "sha512")
     ]

@@ -29,7 +29,7 @@ from ca_store.types import (
     Status,
 )
 from tsa.authority import Authority
-from tsa.settings import Settings, UnitSettings
+from tsa.settings import ClockSettings, Settings, UnitSettings
 from tsa.unit import Unit, load_unit
 
 if TYPE_CHECKING:
@@ -110,7 +110,11 @@ class HandClock:
     def step(self, seconds: float) -> None:
         """Move both, as time passing does."""
         self.time += seconds
-        self.ticks += max(seconds, 0.0)
+        self.ticks += seconds
+
+    def come(self, time: float) -> None:
+        """Another present, to which nothing jumped."""
+        self.step(time - self.time)
 
 
 @dataclass
@@ -310,7 +314,9 @@ class World:
             int(self.clock.now()),
         )
 
-    def authority(self, *units: Unit, settings: Settings | None = None) -> Authority:
+    def authority(
+        self, *units: Unit, settings: Settings | None = None, clock_settings: ClockSettings | None = None
+    ) -> Authority:
         """An authority whose default is the first unit; without any, one P-256 unit."""
         chosen: Mapping[str, Unit] = {unit.name: unit for unit in units or (self.unit(),)}
         return Authority(
@@ -320,4 +326,5 @@ class World:
             gate=self.gate,
             clock=self.clock,
             settings=settings or Settings(),
+            clock_settings=clock_settings,
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ca_store.clock import Clock
     from ca_store.contracts import StatusStore
-    from tsa.unit import Row, Unit
+    from tsa.unit import Row, SigningUnit
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ class Standing:
         """Whether the last reading is too old to be relied on."""
         return self._clock.monotonic() - self._read_at > self._max_age
 
-    async def refresh(self, units: Sequence[Unit]) -> None:
+    async def refresh(self, units: Sequence[SigningUnit]) -> None:
         """Read the rows of these units' paths again. Raises StoreUnavailable, and then keeps what was known."""
         async with self._lock:
             await self._refresh(units)
 
-    async def ensure(self, units: Sequence[Unit]) -> None:
+    async def ensure(self, units: Sequence[SigningUnit]) -> None:
         """Read the rows unless that was done meanwhile. Raises StoreUnavailable, at once when it failed just before."""
         async with self._lock:
             if not self.stale and all(map(self.known, units)):
@@ -55,11 +55,11 @@ class Standing:
                 raise StoreUnavailable("the rows of the time-stamp certificates could not be read")
             await self._refresh(units)
 
-    def known(self, unit: Unit) -> bool:
+    def known(self, unit: SigningUnit) -> bool:
         """Whether every certificate of this unit's path was read."""
         return all(row in self._faults for row in unit.rows)
 
-    def fault(self, unit: Unit) -> str | None:
+    def fault(self, unit: SigningUnit) -> str | None:
         """A sentence for the client when the unit must not issue."""
         for row in unit.rows:
             fault = self._faults.get(row, "not known to be good")
@@ -67,7 +67,7 @@ class Standing:
                 return f"The certificate of {row.name} is {fault}."
         return None
 
-    async def _refresh(self, units: Sequence[Unit]) -> None:
+    async def _refresh(self, units: Sequence[SigningUnit]) -> None:
         started = self._clock.monotonic()
         try:
             faults = {row: await self._read(row) for row in {row for unit in units for row in unit.rows}}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ca_store import der
+from ca_store.signing import ML_DSA_65
 from tsa.serials import SERIAL_SIZE
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ ID_SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
 ID_CT_TST_INFO: Final = "1.2.840.113549.1.9.16.1.4"
 ID_CONTENT_TYPE: Final = "1.2.840.113549.1.9.3"
 ID_MESSAGE_DIGEST: Final = "1.2.840.113549.1.9.4"
+ID_SIGNING_CERTIFICATE: Final = "1.2.840.113549.1.9.16.2.12"
 ID_SIGNING_CERTIFICATE_V2: Final = "1.2.840.113549.1.9.16.2.47"
+ID_ALGORITHM_PROTECTION: Final = "1.2.840.113549.1.9.52"
 
 _GRANTED: Final = der.sequence(der.integer(0))
 """PKIStatusInfo without a statusString, which some versions of jarsigner cannot read on a granted reply."""
@@ -41,8 +44,26 @@ _FRAMES: Final = 256
 _LARGEST_NONCE: Final = 33
 """Contents octets of a nonce of 32 unsigned octets: the longest for which a token's maximum size is published."""
 
+_MILLI: Final = 1000
+
 generalized_time = functools.lru_cache(maxsize=8)(der.generalized_time)
 """``der.generalized_time`` for the many tokens of one second."""
+
+
+def fractional_time(milliseconds: int) -> bytes:
+    """GeneralizedTime with a fraction, which ends neither in zero nor in the point (RFC 3161 §2.4.2, X.690 §11.7)."""
+    seconds, milli = divmod(milliseconds, _MILLI)
+    whole = generalized_time(seconds)
+    if not milli:
+        return whole
+    return der.tlv(whole[0], whole[2:-1], b".%s" % (b"%03d" % milli).rstrip(b"0"), b"Z")
+
+
+def accuracy(milliseconds: int) -> bytes:
+    """Accuracy (RFC 3161 §2.4.2), without the fields that are zero."""
+    seconds, milli = divmod(milliseconds, _MILLI)
+    whole = der.integer(seconds) if seconds else b""
+    return der.sequence(whole, der.context(0, der.integer(milli)[2:], constructed=False) if milli else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +96,23 @@ class TokenTemplate:
     """The constant parts of one unit's tokens."""
 
     def __init__(
-        self, signer: SignerIdentity, others: Iterable[bytes], algorithm: SignatureAlgorithm, accuracy_seconds: int
+        self,
+        signer: SignerIdentity,
+        others: Iterable[bytes],
+        algorithm: SignatureAlgorithm,
+        accuracy_milliseconds: int,
+        *,
+        ess_cert_id_v1: bool = False,
+        fraction: bool = False,
     ) -> None:
         """``others`` are the DER certificates that go along with the signer's own when they are asked for."""
         self._digest = getattr(hashlib, algorithm.digest)
         self._digest_size = self._digest().digest_size
         # RFC 5754 §2: implementations MUST generate SHA2 AlgorithmIdentifiers without parameters.
         digest_algorithm = der.sequence(der.oid(algorithm.digest_oid))
-        self._accuracy = der.sequence(der.integer(accuracy_seconds))
-        before, self._attributes_tail = _signed_attributes(signer, algorithm, self._digest_size)
+        self._accuracy = accuracy(accuracy_milliseconds)
+        self._fraction = fraction
+        before, self._attributes_tail = _signed_attributes(signer, algorithm, self._digest_size, v1=ess_cert_id_v1)
         attributes_head = der.length(len(before) + self._digest_size + len(self._attributes_tail)) + before
         # RFC 5652 §5.4: the attributes are signed as SET OF and sent as [0] IMPLICIT.
         self._signed_head = bytes((der.SET,)) + attributes_head
@@ -97,12 +126,11 @@ class TokenTemplate:
         self._frame = functools.lru_cache(maxsize=_FRAMES)(self._make_frame)
 
     def prepare(self, policy: bytes, imprint: bytes, serial: bytes, gen_time: int, nonce: bytes) -> Unsigned:
-        """The TSTInfo and its digest. All but ``serial`` (contents octets) and ``gen_time`` (POSIX seconds) are DER;
-        an empty ``nonce`` is left out.
+        """The TSTInfo and its digest. All but ``serial`` (contents octets) and ``gen_time`` (POSIX milliseconds) are
+        DER; an empty ``nonce`` is left out.
         """
-        tst_info = der.sequence(
-            _VERSION_1, policy, imprint, _SERIAL_HEAD, serial, generalized_time(gen_time), self._accuracy, nonce
-        )
+        time = fractional_time(gen_time) if self._fraction else generalized_time(gen_time // _MILLI)
+        tst_info = der.sequence(_VERSION_1, policy, imprint, _SERIAL_HEAD, serial, time, self._accuracy, nonce)
         return Unsigned(tst_info, self._digest(tst_info).digest())
 
     def to_be_signed(self, unsigned: Unsigned) -> bytes:
@@ -129,7 +157,7 @@ class TokenTemplate:
         """
         imprint = der.sequence(der.sequence(_LONGEST_DIGEST_OID, der.NULL), der.octet_string(bytes(digest_size)))
         nonce = der.tlv(der.INTEGER, bytes(_LARGEST_NONCE))
-        tst_info = self.prepare(max(policies, key=len), imprint, bytes(SERIAL_SIZE), 0, nonce).tst_info
+        tst_info = self.prepare(max(policies, key=len), imprint, bytes(SERIAL_SIZE), 999, nonce).tst_info
         return len(self._token(tst_info, self._signer_infos(bytes(signature_size)), certificates=True))
 
     def _signer_infos(self, signature: bytes) -> bytes:
@@ -165,22 +193,28 @@ class TokenTemplate:
         )
 
 
-def _signed_attributes(signer: SignerIdentity, algorithm: SignatureAlgorithm, size: int) -> tuple[bytes, bytes]:
+def _signed_attributes(
+    signer: SignerIdentity, algorithm: SignatureAlgorithm, size: int, *, v1: bool
+) -> tuple[bytes, bytes]:
     """Contents of the SET OF signed attributes, before and after the messageDigest's octets.
 
     contentType and messageDigest are required (RFC 5652 §11), signingCertificateV2 names the signer's certificate and
-    no other (RFC 3161 §2.4.2). There is no signingTime: genTime is the time. The order is that of the encodings; it
-    does not depend on the digest, because the types come first and differ.
+    no other (RFC 3161 §2.4.2); RFC 5816 §2.2.1 lets the old signingCertificate stand beside it. There is no
+    signingTime: genTime is the time. The order is that of the encodings; it does not depend on the digest, because the
+    types come first and differ.
     """
     marker = bytes(size)
     message_digest = _attribute(ID_MESSAGE_DIGEST, der.octet_string(marker))
-    attributes = sorted(
-        (
-            _attribute(ID_CONTENT_TYPE, der.oid(ID_CT_TST_INFO)),
-            message_digest,
-            _attribute(ID_SIGNING_CERTIFICATE_V2, _signing_certificate_v2(signer, algorithm)),
-        )
-    )
+    attributes = [
+        _attribute(ID_CONTENT_TYPE, der.oid(ID_CT_TST_INFO)),
+        message_digest,
+        _attribute(ID_SIGNING_CERTIFICATE_V2, _signing_certificate_v2(signer, algorithm)),
+    ]
+    if v1:
+        attributes.append(_attribute(ID_SIGNING_CERTIFICATE, _signing_certificate(signer)))
+    if algorithm is ML_DSA_65:
+        attributes.append(_attribute(ID_ALGORITHM_PROTECTION, _algorithm_protection(algorithm)))
+    attributes.sort()
     position = attributes.index(message_digest)
     before = b"".join(attributes[:position]) + message_digest.removesuffix(marker)
     return before, b"".join(attributes[position + 1 :])
@@ -190,9 +224,25 @@ def _attribute(oid: str, value: bytes) -> bytes:
     return der.sequence(der.oid(oid), der.tlv(der.SET, value))
 
 
+def _algorithm_protection(algorithm: SignatureAlgorithm) -> bytes:
+    """CMSAlgorithmProtection (RFC 6211 §2), which RFC 9882 §3.4 recommends beside ML-DSA."""
+    digest_algorithm = der.sequence(der.oid(algorithm.digest_oid))
+    return der.sequence(digest_algorithm, der.tlv(0xA1, algorithm.identifier[2:]))
+
+
+def _signing_certificate(signer: SignerIdentity) -> bytes:
+    """RFC 2634 §5.4, over SHA-1, which is all that its hash can be."""
+    cert_hash = der.octet_string(hashlib.sha1(signer.certificate, usedforsecurity=False).digest())
+    return der.sequence(der.sequence(der.sequence(cert_hash, _issuer_serial(signer))))
+
+
+def _issuer_serial(signer: SignerIdentity) -> bytes:
+    """IssuerSerial (RFC 5035 §5): issuer is a GeneralNames."""
+    return der.sequence(der.sequence(der.context(4, signer.issuer)), signer.serial)
+
+
 def _signing_certificate_v2(signer: SignerIdentity, algorithm: SignatureAlgorithm) -> bytes:
-    """RFC 5035 §3: hashAlgorithm DEFAULT SHA-256, hence left out for it; issuer is a GeneralNames."""
+    """RFC 5035 §3: hashAlgorithm DEFAULT SHA-256, hence left out for it."""
     cert_hash = der.octet_string(hashlib.new(algorithm.digest, signer.certificate).digest())
     hash_algorithm = b"" if algorithm.digest == "sha256" else der.sequence(der.oid(algorithm.digest_oid))
-    issuer_serial = der.sequence(der.sequence(der.context(4, signer.issuer)), signer.serial)
-    return der.sequence(der.sequence(der.sequence(hash_algorithm, cert_hash, issuer_serial)))
+    return der.sequence(der.sequence(der.sequence(hash_algorithm, cert_hash, _issuer_serial(signer))))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asn1crypto import x509 as raw_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca_store import der
 from ca_store.path import PathError, check_path
+from ca_store.signing import ED25519, ML_DSA_65
+from tsa.authenticode import CountersignatureTemplate
 from tsa.errors import UnitRefused
 from tsa.policy import DIGEST_SIZES, RequestPolicy
 from tsa.token import SignerIdentity, TokenTemplate
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 MIN_RSA_BITS: Final = 3072
 """CSBR §6.1.5.2."""
+_MILLI: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +43,12 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Unit:
-    """A unit that may issue from ``not_before`` to ``not_after`` (POSIX seconds, both included)."""
+class SigningUnit:
+    """A key with its certificate, which may sign from ``not_before`` to ``not_after`` (POSIX seconds, both within)."""
 
     name: str
     settings: UnitSettings
     signer: Signer
-    policy: RequestPolicy
-    template: TokenTemplate
-    tsa_name: bytes
-    """DER subject name: units of one name share one space of serials (RFC 3161 §2.4.2)."""
     subject: str
     """RFC 4514 string."""
     certificates: tuple[bytes, ...]
@@ -58,7 +57,37 @@ class Unit:
     not_before: int
     not_after: int
     """The earliest end of the validity of the path's certificates and of the private key's usage period."""
+    begins: int
+    """``not_before`` in milliseconds."""
+    ends: int
+    """The millisecond after ``not_after``."""
+    granularity: int
+    """Milliseconds to which genTime is cut."""
+    slack: float
+    """Seconds that the stated accuracy leaves for the clock's error."""
+
+    def cut(self, reading: float) -> int:
+        """POSIX milliseconds for genTime: cut, never rounded up."""
+        milliseconds = int(reading * _MILLI)
+        return milliseconds - milliseconds % self.granularity
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit(SigningUnit):
+    """A unit that issues tokens."""
+
+    policy: RequestPolicy
+    template: TokenTemplate
+    tsa_name: bytes
+    """DER subject name: units of one name share one space of serials (RFC 3161 §2.4.2)."""
     max_token_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuthenticodeUnit(SigningUnit):
+    """A unit that makes countersignatures, and nothing else: a key for RFC 3161 is reserved for that (§2.3)."""
+
+    template: CountersignatureTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +99,9 @@ class UnitDescription:
     policy: str
     policies: tuple[str, ...]
     """Every policy a request may name, the default first."""
-    accuracy_seconds: int
+    accuracy_seconds: float
+    gen_time: str
+    """``second`` or ``millisecond``: what genTime is cut to."""
     digests: tuple[str, ...]
     signature_algorithm: str
     certificates: tuple[bytes, ...]
@@ -80,6 +111,10 @@ class UnitDescription:
     """The most octets of a TimeStampToken with certificates, for a nonce of at most 32 octets; a longer one adds its
     own length.
     """
+    baseline: bool
+    """Whether the CA/B Forum's Code Signing Baseline Requirements list the key's kind (CSBR §6.1.5.2)."""
+    windows: bool
+    """Whether Windows accepts the key's kind for time-stamping: RSA alone (Microsoft Trusted Root Program §3.1.20)."""
 
 
 def load_unit(
@@ -88,6 +123,47 @@ def load_unit(
     """Check a credential and make a unit of it. ``chain`` is the issuing CA, its issuer, and so on to the root.
     Raises UnitRefused with a sentence that names the certificate and the field.
     """
+    common = _load(name, settings, credential, chain, signer, now)
+    identity, tsa_name = _identity(credential.certificate)
+    template = TokenTemplate(
+        identity,
+        _companions(chain, settings),
+        signer.algorithm,
+        settings.accuracy_milliseconds,
+        ess_cert_id_v1=settings.ess_cert_id_v1,
+        fraction=settings.gen_time == "millisecond",
+    )
+    policies = [der.oid(oid) for oid in (settings.policy, *settings.policies)]
+    return Unit(
+        **common,
+        policy=RequestPolicy(settings),
+        template=template,
+        tsa_name=tsa_name,
+        max_token_size=template.largest(
+            policies, max(DIGEST_SIZES[digest] for digest in settings.digests), signer.signature_size
+        ),
+    )
+
+
+def load_authenticode_unit(
+    name: str, settings: UnitSettings, credential: Credential, chain: Sequence[Issuer], signer: Signer, now: int
+) -> AuthenticodeUnit:
+    """The same for a unit of the protocol from before RFC 3161, whose key is RSA: its clients know nothing else."""
+    common = _load(name, settings, credential, chain, signer, now)
+    if "RSA" not in signer.algorithm.name:
+        raise UnitRefused(
+            f"the certificate of time-stamping unit {name}: subjectPublicKeyInfo is not RSA, which Authenticode needs"
+        )
+    identity, _ = _identity(credential.certificate)
+    return AuthenticodeUnit(
+        **common, template=CountersignatureTemplate(identity, _companions(chain, settings), signer.algorithm)
+    )
+
+
+def _load(
+    name: str, settings: UnitSettings, credential: Credential, chain: Sequence[Issuer], signer: Signer, now: int
+) -> dict[str, Any]:
+    """The fields that units of both kinds have. Raises UnitRefused."""
     certificate = x509.load_der_x509_certificate(credential.certificate)
     label = f"the certificate of time-stamping unit {name}"
     check_certificate(certificate, label)
@@ -100,30 +176,20 @@ def load_unit(
     except PathError as error:
         raise UnitRefused(f"{label}: {error}") from error
     not_before, not_after = _period([certificate, *issuers], label, now)
-    identity, tsa_name = _identity(credential.certificate)
-    template = TokenTemplate(
-        identity,
-        [issuer.certificate for issuer in chain if settings.include_root or issuer.parent is not None],
-        signer.algorithm,
-        settings.accuracy_seconds,
-    )
-    policies = [der.oid(oid) for oid in (settings.policy, *settings.policies)]
-    return Unit(
-        name=name,
-        settings=settings,
-        signer=signer,
-        policy=RequestPolicy(settings),
-        template=template,
-        tsa_name=tsa_name,
-        subject=certificate.subject.rfc4514_string(),
-        certificates=(credential.certificate, *(issuer.certificate for issuer in chain)),
-        rows=_rows(name, credential, chain),
-        not_before=not_before,
-        not_after=not_after,
-        max_token_size=template.largest(
-            policies, max(DIGEST_SIZES[digest] for digest in settings.digests), signer.signature_size
-        ),
-    )
+    return {
+        "name": name,
+        "settings": settings,
+        "signer": signer,
+        "subject": certificate.subject.rfc4514_string(),
+        "certificates": (credential.certificate, *(issuer.certificate for issuer in chain)),
+        "rows": _rows(name, credential, chain),
+        "not_before": not_before,
+        "not_after": not_after,
+        "begins": not_before * _MILLI,
+        "ends": (not_after + 1) * _MILLI,
+        "granularity": settings.granularity_milliseconds,
+        "slack": (settings.accuracy_milliseconds - settings.granularity_milliseconds) / _MILLI,
+    }
 
 
 def describe(unit: Unit) -> UnitDescription:
@@ -135,11 +201,14 @@ def describe(unit: Unit) -> UnitDescription:
         policy=settings.policy,
         policies=tuple(dict.fromkeys((settings.policy, *settings.policies))),
         accuracy_seconds=settings.accuracy_seconds,
+        gen_time=settings.gen_time,
         digests=settings.digests,
         signature_algorithm=unit.signer.algorithm.name,
         certificates=unit.certificates,
         not_after=unit.not_after,
         max_token_size=unit.max_token_size,
+        baseline=unit.signer.algorithm not in (ED25519, ML_DSA_65),
+        windows="RSA" in unit.signer.algorithm.name,
     )
 
 
@@ -154,8 +223,11 @@ def check_certificate(certificate: x509.Certificate, label: str) -> None:
             raise UnitRefused(
                 f"{label}: subjectPublicKeyInfo is RSA of {key.key_size} bits, not {MIN_RSA_BITS} or more"
             )
-    elif not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)):
-        raise UnitRefused(f"{label}: subjectPublicKeyInfo is neither RSA nor P-256 nor P-384")
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        if not isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
+            raise UnitRefused(f"{label}: subjectPublicKeyInfo is on {key.curve.name}, neither P-256 nor P-384")
+    elif not isinstance(key, ed25519.Ed25519PublicKey | mldsa.MLDSA65PublicKey):
+        raise UnitRefused(f"{label}: subjectPublicKeyInfo is none of RSA, P-256, P-384, Ed25519 and ML-DSA-65")
 
 
 def check_purpose(certificate: x509.Certificate, label: str) -> None:
@@ -221,6 +293,17 @@ def _period(path: Sequence[x509.Certificate], label: str, now: int) -> tuple[int
 def _seconds(moment: dt.datetime) -> int:
     """A naive UTC datetime, as privateKeyUsagePeriod has it, in POSIX seconds."""
     return int(moment.replace(tzinfo=dt.UTC).timestamp())
+
+
+def _companions(chain: Sequence[Issuer], settings: UnitSettings) -> list[bytes]:
+    """The certificates that go along with the unit's own."""
+    match settings.certificates:
+        case "leaf":
+            return []
+        case "intermediates":
+            return [issuer.certificate for issuer in chain if issuer.parent is not None]
+        case "root":
+            return [issuer.certificate for issuer in chain]
 
 
 def _identity(certificate: bytes) -> tuple[SignerIdentity, bytes]:

@@ -10,7 +10,7 @@ from asn1crypto import cms, core, tsp
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 
 from ca_store import der
 from ca_store.path import PathError, check_path
@@ -20,14 +20,13 @@ from tsa.token import (
     ID_CT_TST_INFO,
     ID_MESSAGE_DIGEST,
     ID_SIGNED_DATA,
+    ID_SIGNING_CERTIFICATE,
     ID_SIGNING_CERTIFICATE_V2,
 )
 from tsa.unit import check_purpose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ID_SIGNING_CERTIFICATE: Final = "1.2.840.113549.1.9.16.2.12"
 
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "2.16.840.1.101.3.4.2.1": hashes.SHA256(),
@@ -42,6 +41,15 @@ _SIGNATURES: Final = {
     "1.2.840.10045.4.3.2": "sha256",
     "1.2.840.10045.4.3.3": "sha384",
     "1.2.840.10045.4.3.4": "sha512",
+    "1.3.101.112": "sha512",  # Ed25519 (RFC 8419 §3)
+    "2.16.840.1.101.3.4.3.18": "sha512",  # ML-DSA-65; RFC 9882 §3.3 has SHA-512 as the first choice
+}
+
+_FAMILIES: Final = {
+    "1.2.840.113549.1.1.": "RSA",
+    "1.2.840.10045.": "ECDSA",
+    "1.3.101.112": "Ed25519",
+    "2.16.840.1.101.3.4.3.18": "ML-DSA-65",
 }
 
 
@@ -160,14 +168,19 @@ class SignedToken:
             raise MalformedReply("signatureAlgorithm and digestAlgorithm do not agree")
         signed = der.tlv(der.SET, self.signed_attributes)
         key = signer.public_key()
-        is_ecdsa = self.signature_algorithm.startswith("1.2.840.10045.")
+        family = next(name for arc, name in _FAMILIES.items() if self.signature_algorithm.startswith(arc))
         try:
-            if isinstance(key, rsa.RSAPublicKey) and not is_ecdsa:
-                key.verify(self.signature, signed, padding.PKCS1v15(), self.digest)
-            elif isinstance(key, ec.EllipticCurvePublicKey) and is_ecdsa:
-                key.verify(self.signature, signed, ec.ECDSA(self.digest))
-            else:
-                raise BadSignature("signatureAlgorithm is not one for the signer's key")
+            match key:
+                case rsa.RSAPublicKey() if family == "RSA":
+                    key.verify(self.signature, signed, padding.PKCS1v15(), self.digest)
+                case ec.EllipticCurvePublicKey() if family == "ECDSA":
+                    key.verify(self.signature, signed, ec.ECDSA(self.digest))
+                case ed25519.Ed25519PublicKey() if family == "Ed25519":
+                    key.verify(self.signature, signed)
+                case mldsa.MLDSA65PublicKey() if family == "ML-DSA-65":
+                    key.verify(self.signature, signed)
+                case _:
+                    raise BadSignature("signatureAlgorithm is not one for the signer's key")
         except InvalidSignature as error:
             raise BadSignature("the signature over the signed attributes is wrong") from error
 
