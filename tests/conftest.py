@@ -72,6 +72,23 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tsa_home(demo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo home with a time-stamping unit of every kind, on a port of its own."""
+    from tsa_server import furnish  # noqa: PLC0415 - only the tests that serve pay for the import
+
+    return furnish(demo_home, tmp_path_factory.mktemp("tsa") / "home")
+
+
+@pytest.fixture(scope="session")
+def tsa_server(tsa_home: Path) -> Iterator[Server]:
+    """The home of many units served by two workers."""
+    from running_server import running_server  # noqa: PLC0415 - the same
+
+    with running_server(tsa_home, workers=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def server(demo_home: Path) -> Iterator[Server]:
     """The demo home served by two workers."""
     from running_server import running_server  # noqa: PLC0415 - only the tests that serve pay for the import
