@@ -22,6 +22,10 @@ declare -A package=(
   [tomcat10]=tomcat10
   [cfssl]=golang-cfssl
   [ab]=apache2-utils
+  [gcab]=gcab
+  [wixl]=wixl
+  [apksigner]=apksigner
+  [faketime]=faketime
 )
 
 present() {
