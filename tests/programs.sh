@@ -25,6 +25,9 @@ declare -A package=(
   [chronyd]=chrony
   [faketime]=faketime
   [go]="golang-go golang-golang-x-mod-dev"
+  [gcab]=gcab
+  [wixl]=wixl
+  [apksigner]=apksigner
 )
 
 present() {

@@ -13,13 +13,16 @@ import pytest
 from strangers import SUB_CAS, ask, attempt, certificate, issue, load, revoke, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from running_server import Server
     from strangers import Outcome
 
 PATH_CHECK = Path(__file__).with_name("interop") / "PathCheck.java"
 PASSWORD = "changeit"  # noqa: S105 - of throw-away key stores
+JARSIGNER = ("jarsigner", "-J-XX:TieredStopAtLevel=1")
+JAR = {"META-INF/MANIFEST.MF": b"Manifest-Version: 1.0\r\n\r\n", "hello.txt": b"hello"}
+"""What an archive holds before it is signed."""
 
 
 def java(*arguments: str | Path) -> str:
@@ -109,15 +112,15 @@ class KeyStores:
             "-storetype", "PKCS12", "-keystore", self.trust, "-storepass", PASSWORD,
         )  # fmt: skip
 
-    def sign(self, archive: Path, url: str) -> str:
+    def sign(self, archive: Path, url: str, content: Mapping[str, bytes] = JAR) -> str:
         with zipfile.ZipFile(archive, "w") as jar:
-            jar.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\r\n\r\n")
-            jar.writestr("hello.txt", "hello")
-        return run("jarsigner", "-keystore", self.signer, "-storepass", PASSWORD, "-tsa", url, archive, "signer")
+            for name, octets in content.items():
+                jar.writestr(name, octets)
+        return run(*JARSIGNER, "-keystore", self.signer, "-storepass", PASSWORD, "-tsa", url, archive, "signer")
 
     def verify(self, archive: Path, *options: str) -> Outcome:
         return attempt(
-            "jarsigner", "-verify", "-strict", *options, "-keystore", self.trust, "-storepass", PASSWORD, archive
+            *JARSIGNER, "-verify", "-strict", *options, "-keystore", self.trust, "-storepass", PASSWORD, archive
         )
 
 

@@ -22,9 +22,9 @@ DIGESTS = pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
 class Exchange:
     """One query about one file, and the reply to it."""
 
-    def __init__(self, folder: Path, url: str, *options: str) -> None:
+    def __init__(self, folder: Path, url: str, *options: str, content: bytes = b"what was there at that time") -> None:
         self.data, self.query, self.reply = (folder / name for name in ("data", "query.tsq", "reply.tsr"))
-        self.data.write_bytes(b"what was there at that time")
+        self.data.write_bytes(content)
         run("openssl", "ts", "-query", "-data", self.data, *options, "-out", self.query)
         answer = ask(url, self.query.read_bytes(), TIMESTAMP_QUERY)
         assert (answer.status, answer.content_type) == (200, "application/timestamp-reply")
@@ -36,10 +36,15 @@ class Exchange:
     def text(self) -> str:
         return run("openssl", "ts", "-reply", "-in", self.reply, "-text")
 
-    def certificates(self, folder: Path) -> int:
-        """How many certificates the token carries."""
+    def token(self, folder: Path) -> Path:
+        """The token alone, without the PKIStatusInfo before it."""
         token = folder / "token.p7"
         run("openssl", "ts", "-reply", "-in", self.reply, "-token_out", "-out", token)
+        return token
+
+    def certificates(self, folder: Path) -> int:
+        """How many certificates the token carries."""
+        token = self.token(folder)
         return run("openssl", "pkcs7", "-inform", "DER", "-in", token, "-print_certs").count("BEGIN CERTIFICATE")
 
 
