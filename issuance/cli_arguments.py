@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ca_store.home import resolve_url
 from ca_store.types import parse_serial
 from issuance.errors import SetupRefused
 from issuance.period import parse_time
+from issuance.rule_set import parse_as_of, rule_set
 from issuance.settings import Settings
+
+if TYPE_CHECKING:
+    from issuance.rule_set import RuleSet
 
 _MOST_OCTETS: Final = 1 << 20
 
@@ -54,6 +58,16 @@ def time(text: str) -> int:
         return parse_time(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not an RFC 3339 time such as 2026-11-25T04:00:00Z") from None
+
+
+def as_of(text: str) -> RuleSet:
+    """The rules in force on a date, or at a time."""
+    try:
+        return rule_set(parse_as_of(text))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is neither a date such as 2018-07-09 nor an RFC 3339 time") from None
+    except SetupRefused as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def base_url(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ca_store.errors import NotFound, StoreError
 from ca_store.types import CertificateState, Reason, format_serial
 from issuance import cli_arguments
-from issuance.cli_output import print_record, print_records
+from issuance.cli_output import announce, print_record, print_records
 from issuance.crl import sign_crl
 from issuance.csr import decode_request
 from issuance.errors import IssuanceError
@@ -18,6 +18,7 @@ from issuance.home import open_core
 from issuance.period import format_time
 from issuance.profile import SUBSCRIBER_PROFILES
 from issuance.revocation import certificate_of, revoke
+from issuance.rule_set import rule_set
 from issuance.subscriber import issue_from_request
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--csr", required=True, type=cli_arguments.contents, metavar="FILE", help="PKCS #10, PEM or DER"
     )
     issuing.add_argument("--out", type=cli_arguments.output, metavar="FILE", help="write the certificate as PEM")
+    issuing.add_argument(
+        "--as-of", type=cli_arguments.as_of, metavar="DATE", help="go by that day's rules (default: now)"
+    )
     issuing.set_defaults(run=_issue)
 
     revoking = actions.add_parser("revoke", parents=[common, named], help="revoke, or correct a revocation")
@@ -76,8 +80,11 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 def _issue(options: argparse.Namespace, clock: Clock) -> None:
     request = decode_request(options.csr)
     with open_core(options.home, clock) as core:
+        rules = options.as_of or rule_set(core.now())
+        announce(rules)
         issuer = core.store.issuer(options.ca)
-        serial, certificate = issue_from_request(core, issuer, core.settings.profile(options.profile), request)
+        profile = core.settings.profile(options.profile)
+        serial, certificate = issue_from_request(core, issuer, profile, request, rules)
     print(format_serial(serial), flush=True)
     if options.out is not None:
         replace_file(options.out, encode_pem(certificate))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
+
+from issuance.rule_set import describe
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping
     from typing import Any, TypeAlias
 
+    from issuance.rule_set import RuleSet
+
     Record: TypeAlias = Mapping[str, Any]
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it so
+
+
+def announce(rules: RuleSet) -> None:
+    """Say on standard error which rules a run goes by; standard output is for what was asked for."""
+    sys.stderr.write(f"issuance: {describe(rules)}\n")
 
 
 def print_records(records: Iterable[Record], columns: Mapping[str, int], *, as_json: bool) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ca_store.types import Institution
 from issuance.domain import check_registrable
 from issuance.errors import SetupRefused
-from issuance.naming import MAX_PLACE, check_country, check_text
+from issuance.naming import check_country, check_text
+from issuance.subject_rules import check_locality, check_organization, check_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +30,14 @@ def register(
     Its certificates carry these values as they are, so at least one of state and locality is needed (BR §7.1.2.7.4).
     """
     check_text("name of an institution", name)
+    check_organization(name)
     check_country(country)
     if state is None and locality is None:
         raise SetupRefused("an institution needs a state or a locality")
-    for what, place in (("state", state), ("locality", locality)):
-        if place is not None:
-            check_text(what, place, MAX_PLACE)
+    if state is not None:
+        check_state(state, country)
+    if locality is not None:
+        check_locality(locality)
     taken = [domain for known in core.store.institutions() for domain in known.domains]
     checked = tuple(dict.fromkeys(check_registrable(domain, taken) for domain in domains))
     institution = Institution(name, country, state, locality, checked)

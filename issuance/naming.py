@@ -9,8 +9,6 @@ from issuance.errors import NameRefused
 
 MAX_NAME: Final = 64
 """Characters of a common or organisation name (RFC 5280 appendix A.1, ub-common-name)."""
-MAX_PLACE: Final = 128
-"""Characters of a state or locality (ub-state-name, ub-locality-name)."""
 
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _LABEL: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")

@@ -72,9 +72,14 @@ def issuance(*arguments: str | Path, home: Path, status: int = 0) -> subprocess.
         check=False,
     )
     assert done.returncode == status, done.stderr
-    assert len(done.stderr.splitlines()) == (1 if status else 0), done.stderr
+    assert len(sentences(done.stderr)) == (1 if status else 0), done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def sentences(said: str) -> list[str]:
+    """What a command says on standard error besides the rules that it goes by."""
+    return [line for line in said.splitlines() if not line.startswith("issuance: rules of ")]
 
 
 def refused(*arguments: str | Path, home: Path, status: int = 1) -> str:
@@ -86,7 +91,7 @@ def refused(*arguments: str | Path, home: Path, status: int = 1) -> str:
         except SystemExit as leaving:
             ended = leaving.code
     assert ended == status, said.getvalue()
-    (sentence,) = said.getvalue().splitlines()
+    (sentence,) = sentences(said.getvalue())
     return sentence
 
 

@@ -28,6 +28,7 @@ declare -A package=(
   [gcab]=gcab
   [wixl]=wixl
   [apksigner]=apksigner
+  [named]=bind9
 )
 
 present() {

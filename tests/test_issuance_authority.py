@@ -26,6 +26,7 @@ from issuance.home import Wish, make_home, open_core
 from issuance.issuer import issue, key_type_of, prepare, standing_of
 from issuance.profile import SERVER
 from issuance.roll_over import rekey
+from issuance.rule_set import RULE_SETS
 from issuance.signer_renewal import renew_all, renew_unit, tenures
 from issuance.subscriber import order
 from issuance.timers import Timers
@@ -61,7 +62,7 @@ def status(core: Core, issuer: Issuer, serial: int) -> Status:
 
 def draft_of(core: Core, issuer: Issuer) -> object:
     request = decode_request(make_csr("p384", common_name="a.example.ac.jp"))
-    named = order(request, SERVER, core.store.institutions())
+    named = order(request, SERVER, core.store.institutions(), RULE_SETS[-1])
     return prepare(core, issuer, SERVER, subject=named.subject, public_key=request.public_key, names=named.names)
 
 

@@ -19,6 +19,7 @@ from issuance.errors import RequestRefused
 from issuance.issuer import issue, new_serial, prepare
 from issuance.period import Period, format_time, parse_time
 from issuance.profile import CODE_SIGNING, SERVER
+from issuance.rule_set import RULE_SETS
 from issuance.subscriber import issue_from_request, order
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ class TestIssuing:
     def test_a_draft_is_good_for_one_certificate(self, core: Core) -> None:
         ecc = add_ca(core, "ecc", "server", "root")
         request = decode_request(make_csr("p384", common_name="a.example.ac.jp"))
-        named = order(request, SERVER, core.store.institutions())
+        named = order(request, SERVER, core.store.institutions(), RULE_SETS[-1])
         draft = prepare(core, ecc, SERVER, subject=named.subject, public_key=request.public_key, names=named.names)
         issue(core, draft)
         with pytest.raises(Exception, match="cannot become good"):

@@ -18,12 +18,13 @@ from issuance.demo import INSTITUTION
 from issuance.domain import check_registrable, is_under, normalise
 from issuance.errors import IssuanceError, NameRefused, RequestRefused, SetupRefused
 from issuance.profile import CLIENT, CODE_SIGNING, OCSP_DELEGATE, PROFILES, SERVER, SMIME, TSA_UNIT
+from issuance.rule_set import RULE_SETS
 from issuance.subscriber import order
 
 if TYPE_CHECKING:
     from issuance.profile import Profile
 
-OTHER = Institution("Other College", "JP", None, "Kyoto", ("other.ac.jp", "xn--wgv71a.jp"))
+OTHER = Institution("Other College", "JP", "Kyoto", "Kyoto-shi", ("other.ac.jp", "xn--wgv71a.jp"))
 INSTITUTIONS = (INSTITUTION, OTHER)
 
 
@@ -147,7 +148,12 @@ UNIVERSITY = {
     "locality_name": "Chiyoda-ku",
     "organization_name": "Example University",
 }
-COLLEGE = {"country_name": "JP", "locality_name": "Kyoto", "organization_name": "Other College"}
+COLLEGE = {
+    "country_name": "JP",
+    "state_or_province_name": "Kyoto",
+    "locality_name": "Kyoto-shi",
+    "organization_name": "Other College",
+}
 
 
 def mail(*addresses: str) -> list[x509.GeneralName]:
@@ -220,11 +226,10 @@ CASES = (
     Case("leading dot", SERVER, make_csr(names=dns(".example.ac.jp")), refusal="'' is no label"),
     Case("trailing dot", SERVER, make_csr(names=dns("a.example.ac.jp.")), refusal="'' is no label"),
     Case(
-        "hyphens elsewhere than an ACE prefix has them",
+        "two hyphens elsewhere than an ACE prefix has them",
         SERVER,
         make_csr(common_name="a--b.example.ac.jp"),
-        UNIVERSITY | {"common_name": "a--b.example.ac.jp"},
-        ("a--b.example.ac.jp",),
+        refusal="two symbols follow each other",
     ),
     Case("reserved label", SERVER, make_csr(common_name="ab--c.example.ac.jp"), refusal="reserved label"),
     Case("not punycode", SERVER, make_csr(common_name="xn--99999.example.ac.jp"), refusal="punycode"),
@@ -240,8 +245,8 @@ CASES = (
     Case(
         "a person",
         CLIENT,
-        make_csr(common_name="Åsa O'Neill-東", organization="Other College"),
-        COLLEGE | {"common_name": "Åsa O'Neill-東"},
+        make_csr(common_name="Asa O'Neill-Azuma", organization="Other College"),
+        COLLEGE | {"common_name": "Asa O'Neill-Azuma"},
     ),
     Case("a person of nowhere", CLIENT, make_csr(common_name="Taro"), refusal="must name one of the registered"),
     Case(
@@ -294,16 +299,16 @@ CASES = (
 def test_names(case: Case) -> None:
     if case.refusal:
         with pytest.raises(IssuanceError, match=case.refusal):
-            order(decode_request(case.csr), case.profile, INSTITUTIONS)
+            order(decode_request(case.csr), case.profile, INSTITUTIONS, RULE_SETS[-1])
         return
-    named = order(decode_request(case.csr), case.profile, INSTITUTIONS)
+    named = order(decode_request(case.csr), case.profile, INSTITUTIONS, RULE_SETS[-1])
     if case.subject is not None:
         assert named.subject == encode_name(case.subject)
         assert named.names == case.names
 
 
 def test_the_only_institution_need_not_be_named() -> None:
-    named = order(decode_request(make_csr(common_name="Taro")), CLIENT, (OTHER,))
+    named = order(decode_request(make_csr(common_name="Taro")), CLIENT, (OTHER,), RULE_SETS[-1])
     assert named.subject == encode_name(COLLEGE | {"common_name": "Taro"})
 
 

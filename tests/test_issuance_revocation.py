@@ -17,6 +17,7 @@ from issuance.errors import RevocationRefused
 from issuance.issuer import issue, prepare
 from issuance.profile import BACKDATE, PROFILES, SERVER
 from issuance.revocation import check_reason, revoke
+from issuance.rule_set import RULE_SETS
 from issuance.subscriber import order
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class TestTimes:
 
     def test_a_reserved_serial_can_be_revoked_and_never_becomes_good(self, core: Core, ecc: Issuer) -> None:
         request = decode_request(make_csr("p384", common_name="a.example.ac.jp"))
-        named = order(request, SERVER, core.store.institutions())
+        named = order(request, SERVER, core.store.institutions(), RULE_SETS[-1])
         draft = prepare(core, ecc, SERVER, subject=named.subject, public_key=request.public_key, names=named.names)
         revoke(core, ecc, draft.contents.serial, Reason.keyCompromise)
         with pytest.raises(IllegalMove):
