@@ -46,6 +46,8 @@ _CERTIFICATES: Final = (
     .join(issuer, issuer.c.id == certificate_status.c.issuer_id)
 )
 
+_BEHIND_EVERY_TEXT: Final = "\U0010ffff"
+
 
 def _make_certificate(row: Row[*tuple[Any, ...]]) -> Certificate:
     return Certificate(
@@ -129,6 +131,21 @@ class CertificateWriter(Transactions):
             behind = min(max(after[1], 0), MAX_SERIAL)
             query = query.where(tuple_(*key) > tuple_(after[0], pack_serial(behind)))
         with self._reading() as connection:
+            return [_make_certificate(row) for row in connection.execute(query)]
+
+    def certificates_named(self, start: str, limit: int = 1000) -> Sequence[Certificate]:
+        subject = certificate.c.subject
+        query = (
+            _CERTIFICATES.where(certificate.c.der.is_not(None))
+            .order_by(subject, certificate_status.c.issuer_id, certificate_status.c.serial)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            # SQLite's LIKE takes no account of case, and so no index.
+            if connection.dialect.name == "sqlite":
+                query = query.where(subject >= start, subject < start + _BEHIND_EVERY_TEXT)
+            else:
+                query = query.where(subject.startswith(start, autoescape=True))
             return [_make_certificate(row) for row in connection.execute(query)]
 
     def revoked(

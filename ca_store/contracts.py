@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from ca_store.types import (
         CRL,
+        Application,
+        AuditRecord,
+        CAACheck,
         Certificate,
         CertificateState,
         Change,
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
         Institution,
         Issuer,
         IssuerID,
+        Officer,
         Reason,
         SerialBlock,
         Status,
@@ -233,6 +237,49 @@ class IssuanceStore(Protocol):
 
     def institutions(self) -> Sequence[Institution]:
         """All institutions by name."""
+        ...
+
+    def certificates_named(self, start: str, limit: int = 1000) -> Sequence[Certificate]:
+        """Certificates that were signed, whatever became of them, whose subject (RFC 4514) begins with this text; by
+        subject, then by (issuer, serial).
+        """
+        ...
+
+    def add_officer(self, officer: Officer, now: int) -> None:
+        """Raises NotFound for an institution or a certificate that is not on record, IllegalMove for a certificate
+        that is not good, Conflict when it is an officer's already.
+        """
+        ...
+
+    def officers(self) -> Sequence[Officer]:
+        """All officers, in order of registration; whoever has a new certificate is there twice."""
+        ...
+
+    def reserve_for(self, application: Application, profile: str, not_after: int, now: int) -> None:
+        """``reserve`` the serial of an application, which is on record from then on. When it was before, and its
+        serial is still reserved, that one is revoked, so that nothing can be issued twice; otherwise Conflict. Raises
+        NotFound when its officer is not on record.
+        """
+        ...
+
+    def application(self, digest: bytes) -> Application:
+        """Raises NotFound."""
+        ...
+
+    def add_audit(self, record: AuditRecord) -> None:
+        """Keep a record for ever."""
+        ...
+
+    def audits(self, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, AuditRecord]]:
+        """A page of (number, record) in the order of their keeping, from behind the number ``after``."""
+        ...
+
+    def add_caa_check(self, check: CAACheck) -> None:
+        """Keep what was seen and decided, for ever."""
+        ...
+
+    def caa_check(self, name: str, tag: str) -> CAACheck:
+        """The newest look for a name. Raises NotFound."""
         ...
 
     def close(self) -> None:

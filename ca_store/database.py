@@ -20,6 +20,7 @@ from ca_store.engine import (
 )
 from ca_store.issuers import IssuerWriter
 from ca_store.postgresql import PostgreSQLReadStore
+from ca_store.registration import RecordWriter, RegistrationWriter
 from ca_store.sqlite import SQLiteReadStore
 
 if TYPE_CHECKING:
@@ -29,7 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["SQLIssuanceStore", "SchemaMismatch", "migrate", "open_issuance_store", "open_read_store", "schema_revision"]
 
 
-class SQLIssuanceStore(IssuerWriter, CertificateWriter, CredentialWriter, CRLWriter, InstitutionWriter):
+class SQLIssuanceStore(
+    IssuerWriter,
+    CertificateWriter,
+    CredentialWriter,
+    CRLWriter,
+    InstitutionWriter,
+    RegistrationWriter,
+    RecordWriter,
+):
     """``ca_store.contracts.IssuanceStore`` on either dialect."""
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The Alembic revision that this code reads and writes."""
 
 SERIAL_OCTETS: Final = 20
@@ -111,6 +111,8 @@ certificate = Table(
         name="fk_certificate_status",
     ),
 )
+# Finds who has had a subject, and its beginning, which is the CN. Operator classes let LIKE use it on PostgreSQL.
+Index("ix_certificate_subject", certificate.c.subject, postgresql_ops={"subject": "text_pattern_ops"})
 
 change = Table(
     "change",
@@ -181,6 +183,70 @@ institution_domain = Table(
     Column("institution_id", BigInteger, ForeignKey("institution.id"), nullable=False, index=True),
     Column("domain", Text, nullable=False, unique=True),
 )
+
+officer = Table(
+    "officer",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("mail", Text, nullable=False),
+    Column("institution_id", BigInteger, ForeignKey("institution.id"), nullable=False, index=True),
+    Column("issuer_id", BigInteger, nullable=False),
+    Column("serial", LargeBinary(SERIAL_OCTETS), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("issuer_id", "serial"),
+    ForeignKeyConstraint(
+        ["issuer_id", "serial"],
+        ["certificate_status.issuer_id", "certificate_status.serial"],
+        name="fk_officer_status",
+    ),
+)
+
+application = Table(
+    "application",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("action", Text, nullable=False),
+    Column("officer_id", BigInteger, ForeignKey("officer.id"), nullable=False, index=True),
+    Column("fields", Text, nullable=False),
+    Column("issuer_id", BigInteger, nullable=False),
+    Column("serial", LargeBinary(SERIAL_OCTETS), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    UniqueConstraint("issuer_id", "serial"),
+    ForeignKeyConstraint(
+        ["issuer_id", "serial"],
+        ["certificate_status.issuer_id", "certificate_status.serial"],
+        name="fk_application_status",
+    ),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+caa_check = Table(
+    "caa_check",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("checked_at", BigInteger, nullable=False),
+    Column("ttl", BigInteger, nullable=False),
+    Column("source", Text),
+    Column("records", Text, nullable=False),
+    Column("permitted", SmallInteger, nullable=False),
+    Column("sentence", Text, nullable=False),
+    CheckConstraint("permitted in (0, 1)", name="permitted"),
+)
+Index("ix_caa_check_name", caa_check.c.name, caa_check.c.tag, caa_check.c.checked_at)
 
 
 def pack_serial(serial: int) -> bytes:

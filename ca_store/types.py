@@ -191,6 +191,65 @@ class Institution:
     domains: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Officer:
+    """A registration officer: who applies for an institution, known by a client certificate that was issued here."""
+
+    name: str
+    mail: str
+    institution: str
+    """The name of the one institution that is spoken for."""
+    issuer: IssuerID
+    serial: int
+    """Of the officer's certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What one certificate was issued for. It is on record from the moment that a serial was reserved for it."""
+
+    digest: bytes
+    """SHA-256 of what was asked: who asks the same again is the same applicant."""
+    action: str
+    officer: Officer
+    fields: str
+    """What the applicant wrote, as a JSON object."""
+    issuer: IssuerID
+    serial: int
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Something that was decided, by whom and why (BR §5.4.1). Never changed."""
+
+    at: int
+    actor: str
+    event: str
+    detail: str
+    """A JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class CAACheck:
+    """A look at the CAA records for one name, and what it permitted (RFC 8659)."""
+
+    name: str
+    """As it was to be certified, ``*.`` included; the domain of a mail address."""
+    tag: str
+    """The property that was asked about: ``issue``, ``issuewild`` or ``issuemail``."""
+    checked_at: int
+    ttl: int
+    """Seconds that DNS allows the records to be kept."""
+    source: str | None
+    """The domain whose records were found; None when there were none up to the root."""
+    records: tuple[str, ...]
+    """In presentation format."""
+    permitted: bool
+    sentence: str
+    """Why."""
+
+
 def format_serial(serial: int) -> str:
     """Lower-case hexadecimal without prefix or leading zeros: the one spelling shown outside."""
     return f"{serial:x}"
