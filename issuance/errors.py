@@ -21,3 +21,7 @@ class RevocationRefused(IssuanceError):  # noqa: N818 - the same
 
 class SetupRefused(IssuanceError):  # noqa: N818 - the same
     """A home, a CA, a signer or an institution cannot be made that way."""
+
+
+class AccessRefused(IssuanceError):  # noqa: N818 - the same
+    """Whoever asks is no officer, or not one for that."""
