@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from ca_store.clock import SystemClock
 from ca_store.errors import StoreError
-from issuance import cli_ca, cli_cert, cli_home, cli_institution, cli_officer, cli_signer
+from issuance import cli_ca, cli_cert, cli_home, cli_institution, cli_officer, cli_signer, cli_tsv
 from issuance.errors import IssuanceError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser = _Parser(prog="issuance", description="Create CAs and signers, issue and revoke certificates.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for topic in (cli_home, cli_ca, cli_cert, cli_signer, cli_institution, cli_officer):
+    for topic in (cli_home, cli_ca, cli_cert, cli_signer, cli_institution, cli_officer, cli_tsv):
         topic.add_commands(commands, common)
     return parser
 

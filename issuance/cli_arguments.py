@@ -44,6 +44,17 @@ def output(text: str) -> Path:
     return path
 
 
+def folder(text: str) -> Path:
+    """A folder that is there."""
+    path = Path(text)
+    try:
+        if text and path.is_dir():
+            return path.resolve()
+    except (OSError, ValueError) as error:
+        raise ArgumentTypeError(f"{text}: {_reason(error)}") from None
+    raise ArgumentTypeError(f"{text!r} is not a folder")
+
+
 def serial(text: str) -> int:
     """A serial in hexadecimal."""
     try:

@@ -37,6 +37,8 @@ class Request:
     organization: str | None
     dns_names: tuple[str, ...]
     mail_addresses: tuple[str, ...]
+    subject: tuple[tuple[str, str], ...] = ()
+    """(RFC 4514 key or OID, value) of each attribute, in the order of the encoding."""
 
 
 def decode_request(data: bytes) -> Request:
@@ -49,6 +51,7 @@ def decode_request(data: bytes) -> Request:
         common_name = _single(csr.subject, NameOID.COMMON_NAME)
         organization = _single(csr.subject, NameOID.ORGANIZATION_NAME)
         dns_names, mail_addresses = _alternative_names(csr)
+        subject = tuple((attribute.rfc4514_attribute_name, str(attribute.value)) for attribute in csr.subject)
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
         raise RequestRefused(
             f"this is not a certificate signing request that can be read: {_one_line(error)}"
@@ -57,7 +60,7 @@ def decode_request(data: bytes) -> Request:
         raise RequestRefused("the request is not signed by the key that it asks to certify")
     if isinstance(digest, (hashes.SHA1, hashes.MD5)):
         raise RequestRefused(f"the request is signed with {digest.name}, which is no longer accepted")
-    return Request(public_key, common_name, organization, dns_names, mail_addresses)
+    return Request(public_key, common_name, organization, dns_names, mail_addresses, subject)
 
 
 def check_key(public_key: bytes, rule: KeyRule, *, issuer_key: bytes | None = None) -> None:

@@ -84,6 +84,18 @@ def parse_name(text: str) -> DistinguishedName:
     return DistinguishedName(tuple((key, _ESCAPED.sub(r"\1", value)) for key, value in found))
 
 
+def decode_name(der: bytes) -> DistinguishedName:
+    """The text of a DER Name. Raises NameRefused for other attributes than those of ``TYPES``."""
+    keys = {kind: key for key, kind in TYPES.items()}
+    found = []
+    for rdn in x509.Name.load(der).chosen:
+        kind = rdn[0]["type"].native
+        if kind not in keys or len(rdn) != 1:
+            raise NameRefused(f"{kind} is no attribute of a name here")
+        found.append((keys[kind], str(rdn[0]["value"].native)))
+    return DistinguishedName(tuple(reversed(found)))
+
+
 def _escape(value: str) -> str:
     return _ESCAPE.sub(r"\\\1", value)
 

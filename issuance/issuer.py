@@ -5,7 +5,7 @@ A process that dies between the two leaves a reserved serial, which no certifica
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from asn1crypto import x509
@@ -13,7 +13,7 @@ from cryptography import x509 as checked_x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from ca_store.errors import Conflict
+from ca_store.errors import Conflict, NotFound
 from ca_store.signing import KeyType
 from ca_store.types import CertificateState
 from issuance.certificate import Contents, assemble
@@ -23,12 +23,15 @@ from issuance.period import format_time
 from issuance.profile import BACKDATE, OCSP_DELEGATE, PURPOSES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ca_store.types import Issuer, Status
     from issuance.core import Core
     from issuance.profile import Profile, Purpose
 
 _SERIAL_BITS: Final = 158
 _ATTEMPTS: Final = 3
+_NONE_YET: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def standing_of(core: Core, issuer: Issuer) -> Status:
     return core.store.certificate(issuer.id if issuer.parent is None else issuer.parent, issuer.serial).status
 
 
-def prepare(
+def examine(
     core: Core,
     issuer: Issuer,
     profile: Profile,
@@ -77,9 +80,8 @@ def prepare(
     subject: bytes,
     public_key: bytes,
     names: tuple[str, ...] = (),
-    serial: int | None = None,
-) -> Draft:
-    """Check what is to be certified and commit its serial (a fresh one, unless given). Raises RequestRefused.
+) -> Contents:
+    """Check what is to be certified: its contents, still without a serial. Raises RequestRefused.
 
     A revoked CA certifies nothing but delegates, who go on saying so about everything it has issued.
     """
@@ -102,42 +104,75 @@ def prepare(
                 f"the CA {issuer.label} ends at {format_time(issuer.not_after)}, but has to answer for this certificate"
                 f" until {format_time(needed)}: create a new CA"
             )
-    return Draft(
-        issuer,
-        Contents(
-            profile=profile,
-            serial=_reserve(core, issuer, profile, not_after, serial),
-            subject=subject,
-            public_key=public_key,
-            not_before=not_before,
-            not_after=not_after,
-            issuer=issuer.certificate,
-            pointers=core.settings.pointers(issuer.label) if profile.pointers else None,
-            names=names,
-        ),
+    return Contents(
+        profile=profile,
+        serial=_NONE_YET,
+        subject=subject,
+        public_key=public_key,
+        not_before=not_before,
+        not_after=not_after,
+        issuer=issuer.certificate,
+        pointers=core.settings.pointers(issuer.label) if profile.pointers else None,
+        names=names,
     )
 
 
-def _reserve(core: Core, issuer: Issuer, profile: Profile, not_after: int, serial: int | None) -> int:
+def prepare(
+    core: Core,
+    issuer: Issuer,
+    profile: Profile,
+    *,
+    subject: bytes,
+    public_key: bytes,
+    names: tuple[str, ...] = (),
+    serial: int | None = None,
+) -> Draft:
+    """Examine, and commit the serial (a fresh one, unless given). Raises RequestRefused."""
+    contents = examine(core, issuer, profile, subject=subject, public_key=public_key, names=names)
+
+    def commit(chosen: int) -> None:
+        core.store.reserve(issuer.id, chosen, profile.name, contents.not_after, core.now())
+
+    if serial is None:
+        return reserve(core, issuer, contents, commit)
+    commit(serial)
+    return Draft(issuer, replace(contents, serial=serial))
+
+
+def reserve(core: Core, issuer: Issuer, contents: Contents, commit: Callable[[int], None]) -> Draft:
+    """Have a fresh serial committed for examined contents; ``commit`` raises what the store does."""
     for _ in range(_ATTEMPTS):
-        chosen = new_serial(core) if serial is None else serial
+        chosen = new_serial(core)
         try:
-            core.store.reserve(issuer.id, chosen, profile.name, not_after, core.now())
+            commit(chosen)
         except Conflict:
-            if serial is not None:
-                raise
+            if _is_free(core, issuer, chosen):
+                raise  # for another reason than the serial
         else:
-            return chosen
+            return Draft(issuer, replace(contents, serial=chosen))
     raise IssuanceError("the source of random numbers repeats itself")
 
 
-def issue(core: Core, draft: Draft, digest: str | None = None) -> bytes:
+def _is_free(core: Core, issuer: Issuer, serial: int) -> bool:
+    try:
+        core.store.certificate(issuer.id, serial)
+    except NotFound:
+        return True
+    return False
+
+
+def issue(
+    core: Core, draft: Draft, digest: str | None = None, *, deliver: Callable[[bytes], None] | None = None
+) -> bytes:
     """Sign, record, and only then return the certificate's DER. ``digest`` is the hashlib name of the one to sign with,
-    where the issuer's usual one will not do. Raises IllegalMove when the serial is not reserved any more: the draft was
+    where the issuer's usual one will not do. ``deliver`` is given the DER before it is recorded, for what must be on
+    the disk before the certificate counts. Raises IllegalMove when the serial is not reserved any more: the draft was
     used, or its serial revoked.
     """
     contents = draft.contents
     der = assemble(contents, core.signer(draft.issuer, digest))
+    if deliver is not None:
+        deliver(der)
     core.store.record(
         draft.issuer.id,
         contents.serial,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ca_store import der
 from issuance.certificate import Pointers
 from issuance.errors import SetupRefused
-from issuance.profile import CLIENT, CLIENT_POLICY, PROFILES
+from issuance.profile import CLIENT, CLIENT_POLICY, PROFILES, SUBSCRIBER_PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL: Final = "http://127.0.0.1:8080"
 
+PROFILE_IDS: Final = {"3": "server", "11": "server:ec", "5": "client", "7": "smime", "8": "code-signing"}
+"""5 and 7 are known from the service that this is modelled on; the others are not public."""
+
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_MAX_PROFILE_ID: Final = 2
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~%-]+)*")
 
@@ -34,8 +38,12 @@ class Settings:
     client_policy: str = CLIENT_POLICY
     """The certificate policy of client certificates; an OID."""
 
+    profile_ids: Mapping[str, str] = field(default_factory=lambda: dict(PROFILE_IDS))
+    """The profile IDs of applications: each names a profile, with ``:ec`` behind it where the CA's key is an EC key."""
+
     def __post_init__(self) -> None:
         """Refuse what would end up wrong in certificates."""
+        _check_profile_ids(self.profile_ids)
         _check_base_url(self.base_url)
         try:
             der.oid(self.client_policy)
@@ -60,6 +68,16 @@ class Settings:
             return PROFILES[name]
         except KeyError:
             raise SetupRefused(f"there is no profile {name!r}") from None
+
+
+def _check_profile_ids(identifiers: object) -> None:
+    if not isinstance(identifiers, dict) or not identifiers:
+        raise SetupRefused("[issuance] profile_ids must be a table with an entry")
+    for identifier, profile in identifiers.items():
+        if not (identifier.isascii() and identifier.isdigit() and len(identifier) <= _MAX_PROFILE_ID):
+            raise SetupRefused(f"[issuance] profile_ids: {identifier!r} is not one or two digits")
+        if not isinstance(profile, str) or profile.removesuffix(":ec") not in SUBSCRIBER_PROFILES:
+            raise SetupRefused(f"[issuance] profile_ids: {profile!r} is no profile for subscribers")
 
 
 def _check_base_url(url: object) -> None:

@@ -238,7 +238,19 @@ def test_a_home_of_ones_own_from_nothing(tmp_path: Path) -> None:
     )
     assert "there is a CA labelled root already" in refused(*root, "--organization", "X", "--country", "JP", home=home)
     issuance(
-        *("institution", "add", "Other College", "--country", "JP", "--locality", "Kyoto", "--domain", "other.ac.jp"),
+        *(
+            "institution",
+            "add",
+            "Other College",
+            "--country",
+            "JP",
+            "--state",
+            "Kyoto",
+            "--locality",
+            "Kyoto-shi",
+            "--domain",
+            "other.ac.jp",
+        ),
         home=home,
     )
     (tmp_path / "a.csr").write_bytes(make_csr("p384", common_name="www.other.ac.jp"))
@@ -249,5 +261,11 @@ def test_a_home_of_ones_own_from_nothing(tmp_path: Path) -> None:
     certificate.verify_directly_issued_by(read_certificate(home / "certs" / "servers.pem"))
     assert [row["label"] for row in listed("ca", "list", home=home)] == ["root", "servers"]
     assert listed("institution", "list", home=home) == [
-        {"name": "Other College", "country": "JP", "state": None, "locality": "Kyoto", "domains": ["other.ac.jp"]}
+        {
+            "name": "Other College",
+            "country": "JP",
+            "state": "Kyoto",
+            "locality": "Kyoto-shi",
+            "domains": ["other.ac.jp"],
+        }
     ]
