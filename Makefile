@@ -36,7 +36,7 @@ format: $(VENV)/.tests
 programs:
 	@bash tests/programs.sh openssl ocsptool jarsigner osslsigncode postgres promtool nginx varnishd \
 		apache2 haproxy curl vfychain gpgsm gpg-agent dirmngr slapd tomcat10 chronyd faketime go gcab wixl \
-		apksigner
+		apksigner named
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -83,7 +83,12 @@ class Applications:
         self._delivery = delivery
         self._dry_run = dry_run
         self._reviewer = Reviewer(
-            core, officer, rules, keys=delivery.certificates is not None, pins=delivery.pins is not None
+            core,
+            officer,
+            rules,
+            keys=delivery.certificates is not None,
+            pins=delivery.pins is not None,
+            keep=not dry_run,
         )
         self._revoked_under: set[IssuerID] = set()
 

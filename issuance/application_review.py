@@ -1,4 +1,7 @@
-"""The review of one application: everything that is checked before a serial is taken. Writes nothing."""
+"""The review of one application: everything that is checked before a serial is taken.
+
+Writes nothing but what CAA said.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from ca_store.errors import NotFound
 from ca_store.types import MAX_SERIAL, CertificateState, Reason
 from issuance.application_codes import ApplicationRefused
 from issuance.application_columns import Action, layout
+from issuance.caa_permission import CAARefused, check_permission
 from issuance.csr import decode_request
 from issuance.distinguished_name import DistinguishedName, decode_name, parse_name
 from issuance.domain import is_under
@@ -85,12 +89,14 @@ class Reviewer:
         rules: by which.
         keys: whether a key can be handed over that is made for a subscriber.
         pins: whether a PIN can be handed over that the applicant leaves to us.
+        keep: whether looks at CAA are put on record.
     """
 
-    def __init__(self, core: Core, officer: Officer, rules: RuleSet, *, keys: bool, pins: bool) -> None:
+    def __init__(self, core: Core, officer: Officer, rules: RuleSet, *, keys: bool, pins: bool, keep: bool) -> None:
         self._core = core
         self._rules = rules
         self._keys = keys
+        self._keep = keep
         self._pins = pins
         (self._institution,) = (each for each in core.store.institutions() if each.name == officer.institution)
         self._accepted: set[tuple[str, str]] = set()
@@ -130,7 +136,14 @@ class Reviewer:
                 self._core, issuer, profile, subject=named.subject, public_key=public_key, names=named.names
             )
         self._check_new(decode_name(named.subject), profile, action, columns["dn"])
+        self._check_caa(contents)
         return Reviewed(action, fields, digest, name, profile, replaced, None, issuer, contents, key)
+
+    def _check_caa(self, contents: Contents) -> None:
+        try:
+            check_permission(self._core, contents.names, contents.profile, self._rules, keep=self._keep)
+        except CAARefused as error:
+            raise ApplicationRefused("338", str(error), names=error.names) from None
 
     def _find(self, name: DistinguishedName, profile: Profile, fields: dict[str, str], column: Column) -> Certificate:
         """The certificate that an application is about: of this kind, of this name, of this institution."""

@@ -81,7 +81,7 @@ def _issue(options: argparse.Namespace, clock: Clock) -> None:
     request = decode_request(options.csr)
     with open_core(options.home, clock) as core:
         rules = options.as_of or rule_set(core.now())
-        announce(rules)
+        announce(rules, core.settings)
         issuer = core.store.issuer(options.ca)
         profile = core.settings.profile(options.profile)
         serial, certificate = issue_from_request(core, issuer, profile, request, rules)

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from issuance.rule_set import RuleSet
+    from issuance.settings import Settings
 
     Record: TypeAlias = Mapping[str, Any]
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it so
 
 
-def announce(rules: RuleSet) -> None:
+def announce(rules: RuleSet, settings: Settings) -> None:
     """Say on standard error which rules a run goes by; standard output is for what was asked for."""
-    sys.stderr.write(f"issuance: {describe(rules)}\n")
+    sys.stderr.write(f"issuance: {describe(rules)}; CAA is {'looked up' if settings.caa else 'off'}\n")
 
 
 def print_records(records: Iterable[Record], columns: Mapping[str, int], *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from issuance.home import open_core
 from issuance.officer import authenticate
 from issuance.profile import SUBSCRIBER_PROFILES
 from issuance.progress import Progress
-from issuance.rule_set import rule_set
+from issuance.rule_set import describe, rule_set
 
 if TYPE_CHECKING:
     from ca_store.clock import Clock
@@ -60,7 +60,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 def _apply(options: argparse.Namespace, clock: Clock) -> None:
     with open_core(options.home, clock) as core:
         rules = options.as_of or rule_set(core.now())
-        announce(rules)
+        announce(rules, core.settings)
         if options.out is not None and options.out == options.pins:
             raise RequestRefused("--out and --pins must be different folders: nobody may hold a key and its PIN")
         officer = authenticate(core, options.officer)
@@ -89,7 +89,7 @@ def _row(outcome: Outcome) -> str:
 
 def _template(options: argparse.Namespace, clock: Clock) -> None:
     rules = options.as_of or rule_set(int(clock.now()))
-    announce(rules)
+    sys.stderr.write(f"issuance: {describe(rules)}\n")
     octets = template(Action(options.action), options.profile, rules).encode(ENCODING)
     if options.out is not None:
         replace_file(options.out, octets)

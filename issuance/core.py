@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ca_store.keys import KeyStore
     from ca_store.signing import Signer
     from ca_store.types import Issuer
+    from issuance.caa_records import Resolver
     from issuance.settings import Settings
 
 
@@ -27,6 +28,8 @@ class Core:
     clock: Clock
     random_bits: Callable[[int], int] = secrets.randbits
     """A cryptographically secure source of so many bits."""
+    resolver: Resolver | None = None
+    """Asks DNS for CAA records; None where the settings have them off."""
     _opened: dict[str, Signer] = field(default_factory=dict, repr=False, compare=False)
 
     def now(self) -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ca_store.clock import Clock
     from ca_store.types import Credential
+    from issuance.caa_records import Resolver
 
 _LOCK: Final = ".init"
 _DEFAULT_UNIT: Final = "rsa"
@@ -44,6 +45,8 @@ passphrase_file = {passphrase_file}
 [issuance]
 base_url = {base_url}
 client_policy = {client_policy}   # RFC 5612's number for examples: replace it with an OID of your own
+caa = {caa}
+caa_identities = {caa_identities}   # what subscribers' CAA records name: replace it with a domain of your own
 
 [server]
 listen = "127.0.0.1:8080"
@@ -82,7 +85,7 @@ def make_home(path: Path, wish: Wish, clock: Clock) -> None:
     """Make a home, or complete one that was begun. Raises SetupRefused when it is complete or holds other things,
     ValueError for a database that is not supported, StoreError, OSError.
     """
-    settings = Settings(base_url=wish.base_url)
+    settings = Settings(base_url=wish.base_url, caa=not wish.demo)
     url = resolve_url(wish.database, path)
     path.mkdir(parents=True, exist_ok=True)
     with _claim(path, wish):
@@ -102,7 +105,15 @@ def open_core(path: Path, clock: Clock) -> Iterator[Core]:
     home = Home.open(path)
     settings = read_settings(home.document)
     with closing(open_issuance_store(home.database_url)) as store:
-        yield Core(store, home.keys(), settings, clock)
+        yield Core(store, home.keys(), settings, clock, resolver=_resolver(settings, clock))
+
+
+def _resolver(settings: Settings, clock: Clock) -> Resolver | None:
+    if not settings.caa:
+        return None
+    from issuance.caa_dns import DNSResolver  # noqa: PLC0415 - takes long to import, for one use
+
+    return DNSResolver(clock, settings.name_server)
 
 
 def publish_unit(path: Path, credential: Credential) -> None:
@@ -167,5 +178,7 @@ def _configuration(wish: Wish, settings: Settings) -> str:
         passphrase_file=json.dumps(DEFAULT_PASSPHRASE_FILE),
         base_url=json.dumps(settings.base_url),
         client_policy=json.dumps(settings.client_policy),
+        caa=json.dumps(settings.caa),
+        caa_identities=json.dumps(settings.caa_identities),
     )
     return text + (_DEMO_TEMPLATE if wish.demo else "")

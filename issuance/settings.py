@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ca_store import der
+from issuance.caa import Policy
 from issuance.certificate import Pointers
 from issuance.errors import SetupRefused
 from issuance.profile import CLIENT, CLIENT_POLICY, PROFILES, SUBSCRIBER_PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from issuance.profile import Profile
 
 DEFAULT_BASE_URL: Final = "http://127.0.0.1:8080"
+DEFAULT_IDENTITY: Final = "certs.nii.ac.jp"
+DNS_PORT: Final = 53
 
 PROFILE_IDS: Final = {"3": "server", "11": "server:ec", "5": "client", "7": "smime", "8": "code-signing"}
 """5 and 7 are known from the service that this is modelled on; the others are not public."""
@@ -41,9 +44,19 @@ class Settings:
     profile_ids: Mapping[str, str] = field(default_factory=lambda: dict(PROFILE_IDS))
     """The profile IDs of applications: each names a profile, with ``:ec`` behind it where the CA's key is an EC key."""
 
+    caa: bool = True
+    """Whether CAA is looked up before a certificate is issued (BR §3.2.2.8)."""
+    caa_identities: Sequence[str] = (DEFAULT_IDENTITY,)
+    """Our issuer domain names: what subscribers write into their CAA records."""
+    caa_resolver: str = ""
+    """ADDRESS or ADDRESS:PORT of a recursive name server that validates DNSSEC; empty: the operating system's own."""
+    caa_strict: bool = False
+    """Whether records that do not speak of the kind of certificate in question forbid it."""
+
     def __post_init__(self) -> None:
         """Refuse what would end up wrong in certificates."""
         _check_profile_ids(self.profile_ids)
+        _check_caa(self)
         _check_base_url(self.base_url)
         try:
             der.oid(self.client_policy)
@@ -51,6 +64,16 @@ class Settings:
             raise SetupRefused(
                 f"[issuance] client_policy must be an object identifier, not {self.client_policy!r}"
             ) from None
+
+    @property
+    def caa_policy(self) -> Policy:
+        """Who we are to CAA records."""
+        return Policy(frozenset(name.lower() for name in self.caa_identities), self.caa_strict)
+
+    @property
+    def name_server(self) -> tuple[str, int] | None:
+        """Address and port of ``caa_resolver``; None for the operating system's own."""
+        return parse_name_server(self.caa_resolver) if self.caa_resolver else None
 
     def pointers(self, label: str) -> Pointers:
         """The URLs about the CA of this label."""
@@ -78,6 +101,33 @@ def _check_profile_ids(identifiers: object) -> None:
             raise SetupRefused(f"[issuance] profile_ids: {identifier!r} is not one or two digits")
         if not isinstance(profile, str) or profile.removesuffix(":ec") not in SUBSCRIBER_PROFILES:
             raise SetupRefused(f"[issuance] profile_ids: {profile!r} is no profile for subscribers")
+
+
+def _check_caa(settings: Settings) -> None:
+    for name in ("caa", "caa_strict"):
+        if not isinstance(getattr(settings, name), bool):
+            raise SetupRefused(f"[issuance] {name} must be true or false")
+    identities = settings.caa_identities
+    if not isinstance(identities, list | tuple) or not identities:
+        raise SetupRefused("[issuance] caa_identities must be a list of domain names, with one at least")
+    for identity in identities:
+        if not isinstance(identity, str) or not _HOST.fullmatch(identity):
+            raise SetupRefused(f"[issuance] caa_identities: {identity!r} is no domain name")
+    if settings.caa_resolver != "":
+        parse_name_server(settings.caa_resolver)
+
+
+def parse_name_server(text: object) -> tuple[str, int]:
+    """Address and port. Raises SetupRefused."""
+    try:
+        parts = urlsplit(f"//{text}" if isinstance(text, str) else "")
+        address = str(ipaddress.ip_address(parts.hostname or ""))
+        port = DNS_PORT if parts.port is None else parts.port
+    except ValueError:
+        raise SetupRefused(
+            f"[issuance] caa_resolver must be an address such as 127.0.0.1:53 or [::1]:53, not {text!r}"
+        ) from None
+    return address, port
 
 
 def _check_base_url(url: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from issuance.caa_permission import check_permission
 from issuance.distinguished_name import make_name
 from issuance.domain import is_under, normalise
 from issuance.errors import RequestRefused
@@ -93,9 +94,11 @@ def issue_from_request(
     core: Core, issuer: Issuer, profile: Profile, request: Request, rules: RuleSet | None = None
 ) -> tuple[int, bytes]:
     """Issue what a request asks for, by default under the rules in force now; (serial, DER). Raises RequestRefused,
-    NameRefused.
+    NameRefused, CAARefused.
     """
-    named = order(request, profile, core.store.institutions(), rules or rule_set(core.now()))
+    rules = rules or rule_set(core.now())
+    named = order(request, profile, core.store.institutions(), rules)
+    check_permission(core, named.names, profile, rules)
     draft = prepare(core, issuer, profile, subject=named.subject, public_key=request.public_key, names=named.names)
     return draft.contents.serial, issue(core, draft)
 

@@ -60,14 +60,10 @@ def examine_home(home: Home) -> Iterator[Finding]:
 
 def examine_pointers(home: Home) -> Iterator[Finding]:
     """Where the certificates send relying parties, and what the demo leaves out."""
-    if is_demo(home):
-        yield Finding(
-            Level.NOTE,
-            "issuance",
-            "this is the demo home: CAA look-ups and CT submission are off",
-        )
-    issuance = home.document.get("issuance", {})
-    base_url = issuance.get("base_url", "") if isinstance(issuance, dict) else ""
+    section = home.document.get("issuance", {})
+    issuance = section if isinstance(section, dict) else {}
+    yield _examine_caa(home, looked_up=issuance.get("caa", True) is True)
+    base_url = issuance.get("base_url", "")
     host = (urlsplit(base_url).hostname or "") if isinstance(base_url, str) else ""
     if host and not _is_loopback(host):
         yield Finding(Level.OK, "issuance", f"certificates point to {base_url}")
@@ -80,6 +76,17 @@ def examine_pointers(home: Home) -> Iterator[Finding]:
             "issuance",
             f"[issuance] base_url points to {where}: nobody elsewhere can follow the pointers in certificates",
         )
+
+
+def _examine_caa(home: Home, *, looked_up: bool) -> Finding:
+    if looked_up:
+        what = "CAA is looked up before certificates are issued"
+        return Finding(Level.OK, "issuance", f"{what}; CT submission is off" if is_demo(home) else what)
+    if is_demo(home):
+        return Finding(Level.NOTE, "issuance", "this is the demo home: CAA look-ups and CT submission are off")
+    return Finding(
+        Level.WARNING, "issuance", "[issuance] caa is off: certificates are issued whatever CAA says (BR §3.2.2.8)"
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -183,6 +183,6 @@ def desk(furnished: Path, folder: Path) -> Iterator[Desk]:
     shutil.copytree(furnished, folder, dirs_exist_ok=True)
     store = open_issuance_store(f"sqlite:///{folder / 'ca.db'}")
     try:
-        yield Desk(Core(store, KeyStore(folder, b"a passphrase"), Settings(), ManualClock()), folder)
+        yield Desk(Core(store, KeyStore(folder, b"a passphrase"), Settings(caa=False), ManualClock()), folder)
     finally:
         store.close()

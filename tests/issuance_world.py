@@ -168,7 +168,7 @@ def small_core(home: Path, clock: Clock) -> Core:
     migrate(url)
     store = open_issuance_store(url)
     store.add_institution(INSTITUTION)
-    return Core(store, KeyStore(home, b"a passphrase"), Settings(), clock)
+    return Core(store, KeyStore(home, b"a passphrase"), Settings(caa=False), clock)
 
 
 def advance(core: Core, seconds: int) -> None:

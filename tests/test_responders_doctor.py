@@ -87,6 +87,17 @@ def test_a_demo_home_is_well_and_is_told_what_it_leaves_out(home: Path) -> None:
     assert any(" clock: the kernel" in line for line in lines)
 
 
+def test_whether_caa_is_looked_up(home: Path) -> None:
+    edit(home, "caa = false", "caa = true")
+    assert (
+        "ok       issuance: CAA is looked up before certificates are issued; CT submission is off"
+        in doctor(home).stdout
+    )
+    edit(home, "caa = true", "caa = false")
+    (home / "certs" / "demo-good.pem").unlink()
+    assert "warning  issuance: [issuance] caa is off: certificates are issued whatever CAA says" in doctor(home).stdout
+
+
 def test_a_running_server_is_asked_how_it_is(server: Server) -> None:
     done = doctor(server.home, "--admin", f"{server.host}:{server.admin_port}")
     assert done.returncode == 0, done.stdout
