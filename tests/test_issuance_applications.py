@@ -31,6 +31,7 @@ from issuance_world import add_ca, copy_home, dns, issuance, killed_at, listed, 
 from ca_store.types import CertificateState, Reason
 from issuance.application import Delivery
 from issuance.application_columns import Action
+from issuance.profile import PROFILES, PURPOSES
 from issuance.rule_set import RULE_SETS
 from issuance.settings import PROFILE_IDS
 
@@ -459,3 +460,11 @@ class TestCommand:
 
 def test_every_profile_id_is_of_a_profile() -> None:
     assert {each.partition(":")[0] for each in PROFILE_IDS.values()} == {"server", "client", "smime", "code-signing"}
+
+
+def test_no_profile_is_extended_validation() -> None:
+    """It is bought elsewhere."""
+    policies = {policy for profile in PROFILES.values() for policy in profile.policies}
+    policies |= {policy for purpose in PURPOSES.values() for policy in purpose.policies}
+    assert "2.23.140.1.2.2" in policies
+    assert "2.23.140.1.1" not in policies

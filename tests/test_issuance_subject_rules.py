@@ -13,7 +13,7 @@ from issuance_world import copy_home, dns, issuance, make_csr, read_certificate
 from ca_store.types import Institution
 from issuance.csr import decode_request
 from issuance.demo import INSTITUTION
-from issuance.distinguished_name import make_name, parse_name
+from issuance.distinguished_name import decode_name, make_name, parse_name
 from issuance.errors import IssuanceError, NameRefused, SetupRefused
 from issuance.prefecture import PREFECTURES, SPELLINGS, prefecture
 from issuance.profile import CLIENT, CODE_SIGNING, SERVER, SMIME
@@ -46,6 +46,13 @@ class TestText:
             *("organizational_unit_name", "organizational_unit_name", "common_name"),
         ]
         assert str(name) == "CN=a.example.ac.jp,OU=One,OU=Two," + OWN
+
+    def test_values_are_utf8_but_for_the_country(self) -> None:
+        """``@`` and ``_`` are no characters of a PrintableString."""
+        encoded = parse_name("CN=a@b_c,O=Example University,C=JP").encode()
+        tags = {rdn[0]["type"].native: rdn[0]["value"].chosen.tag for rdn in Name.load(encoded).chosen}
+        assert tags == {"country_name": 19, "organization_name": 12, "common_name": 12}
+        assert decode_name(encoded) == parse_name("CN=a@b_c,O=Example University,C=JP")
 
     @pytest.mark.parametrize(
         ("text", "attributes"),
