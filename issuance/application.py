@@ -74,14 +74,25 @@ class Applications:
         rules: by which.
         delivery: where what is issued goes.
         dry_run: check everything and write nothing.
+        report: told, in one sentence, what could not be done though every application was carried out.
     """
 
-    def __init__(self, core: Core, officer: Officer, rules: RuleSet, delivery: Delivery, *, dry_run: bool) -> None:
+    def __init__(
+        self,
+        core: Core,
+        officer: Officer,
+        rules: RuleSet,
+        delivery: Delivery,
+        *,
+        dry_run: bool,
+        report: Callable[[str], None],
+    ) -> None:
         self._core = core
         self._officer = officer
         self._rules = rules
         self._delivery = delivery
         self._dry_run = dry_run
+        self._report = report
         self._reviewer = Reviewer(
             core,
             officer,
@@ -93,7 +104,7 @@ class Applications:
         self._revoked_under: set[IssuerID] = set()
 
     def carry_out(self, lines: Iterable[Line], action: Action) -> Iterator[Outcome]:
-        """What became of each line, as it is done. CRLs are signed at the end. Raises StoreUnavailable,
+        """What became of each line, as it is done; CRLs are signed at the end. Raises StoreUnavailable,
         KeyUnavailable and OSError when none can be carried out any more; what was done is done.
         """
         for line in lines:
@@ -103,7 +114,14 @@ class Applications:
             yield outcome
         for issuer in self._core.store.issuers():
             if issuer.id in self._revoked_under:
-                sign_crl(self._core, issuer)
+                self._sign_crl(issuer)
+
+    def _sign_crl(self, issuer: Issuer) -> None:
+        try:
+            sign_crl(self._core, issuer)
+        except (IssuanceError, StoreError) as error:
+            # What was asked for is committed, and the timers sign the CRL as soon as they can.
+            self._report(f"revoked, but no new CRL of {issuer.label} was signed: {error}")
 
     def _line(self, line: Line, action: Action) -> Outcome:
         try:

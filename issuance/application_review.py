@@ -201,7 +201,9 @@ class Reviewer:
         """Whoever has had the name must renew; whoever renews has had it, as was seen above."""
         start = DistinguishedName(tuple(each for each in subject.attributes if each[0] in ("CN", "OU")))
         compared = start if self._rules.renewal_by_common_name else subject
-        for known in self._core.store.certificates_named(str(compared)) if action is Action.ISSUE else ():
+        # What follows is another attribute, unless the whole name was compared.
+        beginning = str(compared) if compared == subject else f"{compared},"
+        for known in self._core.store.certificates_named(beginning) if action is Action.ISSUE else ():
             name = parse_name(known.subject)
             same = name.attributes[: len(compared.attributes)] == compared.attributes
             if known.profile == profile.name and same and name.values("OU") == compared.values("OU"):

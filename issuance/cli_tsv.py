@@ -65,7 +65,9 @@ def _apply(options: argparse.Namespace, clock: Clock) -> None:
             raise RequestRefused("--out and --pins must be different folders: nobody may hold a key and its PIN")
         officer = authenticate(core, options.officer)
         lines = read_lines(options.file)
-        applications = Applications(core, officer, rules, Delivery(options.out, options.pins), dry_run=options.dry_run)
+        applications = Applications(
+            core, officer, rules, Delivery(options.out, options.pins), dry_run=options.dry_run, report=_warn
+        )
         progress = Progress(sys.stderr, len(lines))
         outcomes: list[Outcome] = []
         print("\t".join(_HEAD))
@@ -79,6 +81,10 @@ def _apply(options: argparse.Namespace, clock: Clock) -> None:
     refused = sum(not outcome.accepted for outcome in outcomes)
     if refused:
         raise RequestRefused(f"{refused} of {len(outcomes)} applications were refused")
+
+
+def _warn(sentence: str) -> None:
+    sys.stderr.write(f"issuance: {sentence}\n")
 
 
 def _row(outcome: Outcome) -> str:

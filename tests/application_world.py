@@ -121,6 +121,7 @@ class Desk:
 
     def __init__(self, core: Core, folder: Path) -> None:
         self.core = core
+        self.reported: list[str] = []
         self.out, self.pins = folder / "out", folder / "pins"
         for each in (self.out, self.pins):
             each.mkdir()
@@ -146,6 +147,7 @@ class Desk:
             rules,
             Delivery(self.out, self.pins) if delivery is None else delivery,
             dry_run=dry_run,
+            report=self.reported.append,
         )
         return list(applications.carry_out(split_lines(encode(*rows)), action))
 

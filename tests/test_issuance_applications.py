@@ -195,6 +195,15 @@ class TestRevocations:
         crl = x509.load_der_x509_crl(at.core.store.latest_crl(issuer.id).der)
         assert {entry.serial_number for entry in crl} == set(reasons)
 
+    def test_a_revocation_is_committed_though_no_crl_can_be_signed(self, at: Desk) -> None:
+        serial = at.one(server_row()).serial or 0
+        (at.out.parent / "keys" / "server.key").rename(at.out.parent / "keys" / "away")
+        at.core._opened.clear()
+        assert at.one(revocation_row(DN, serial), Action.REVOKE).code == "0"
+        assert "no new CRL of server was signed" in at.reported[0]
+        status = at.core.store.certificate(at.core.store.issuer("server").id, serial).status
+        assert status.state is CertificateState.REVOKED
+
     def test_a_repeated_revocation_is_corrected_to_key_compromise_only(self, at: Desk) -> None:
         serial = at.one(server_row()).serial or 0
         for reason, sentence, kept in (
