@@ -37,7 +37,7 @@ def add_commands(parser: argparse.ArgumentParser, home: argparse.ArgumentParser)
 
     def action(name: str, work: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = actions.add_parser(name, parents=[home], help=about)
-        made.add_argument("--key", type=Path, metavar="FILE", help=f"the log's public key (default: {PUBLIC_KEY})")
+        made.add_argument("--key", type=Path, metavar="FILE", help=f"the log's public key (default: log/{PUBLIC_KEY})")
         made.set_defaults(run=lambda options: _run(name, options, work))
         return made
 
@@ -76,7 +76,7 @@ def _settings(options: argparse.Namespace) -> LogSettings:
 
 
 def _public_key(options: argparse.Namespace) -> bytes:
-    return read_public_key(options.key or options.home / PUBLIC_KEY)
+    return read_public_key(options.key or options.home / _settings(options).folder / PUBLIC_KEY)
 
 
 def _logs(options: argparse.Namespace) -> Iterator[SignedLog]:

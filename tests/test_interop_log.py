@@ -98,7 +98,7 @@ def test_a_token_is_found_by_digest_by_serial_and_by_time(log_home: Path, replie
 def test_a_proof_needs_the_public_key_alone(
     log_home: Path, replies: tuple[Server, list[bytes]], tmp_path: Path
 ) -> None:
-    token, proof, key = tmp_path / "token.tsr", tmp_path / "token.tlog-proof", log_home / "certs" / "token-log.pem"
+    token, proof, key = tmp_path / "token.tsr", tmp_path / "token.tlog-proof", log_home / "log" / "public-key.pem"
     token.write_bytes(replies[1][123])
     assert log(log_home, "prove", token, "--out", proof).returncode == 0
     nowhere = tmp_path / "nowhere"
