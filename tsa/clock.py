@@ -92,7 +92,7 @@ class ClockGuard:
         self._measurement = measurement
 
     def check(self, slack: float) -> ClockFault | None:
-        """What is wrong with the clock at present, for a token that leaves ``slack`` seconds for its error."""
+        """What is wrong with the clock at present, for the token that leaves it the least: ``slack`` seconds."""
         reading, moment = self._clock.now(), self._clock.monotonic()
         fault = self._judge(reading, moment, slack)
         self._note(fault, reading)
@@ -102,10 +102,12 @@ class ClockGuard:
         """POSIX seconds, for a token that leaves ``slack`` seconds for the clock's error. Raises TimeNotAvailable."""
         reading, moment = self._clock.now(), self._clock.monotonic()
         fault = self._judge(reading, moment, slack)
-        if fault is not None or self._fault is not None:
-            self._note(fault, reading)
         if fault is not None:
+            self._note(fault, reading)
             raise _refusal(fault)
+        # Where the error fits one unit's accuracy and not another's, only ``check`` says that it is over.
+        if self._fault not in (None, ClockFault.ERROR_BOUND):
+            self._note(None, reading)
         self._last = max(self._last, reading)
         return self._last
 
