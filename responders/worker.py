@@ -162,7 +162,7 @@ class Worker:
         """The caches to tell of changes. One worker does it for the machine; whoever replaces it begins with what was
         revoked within the last window.
         """
-        if self._number != 0:
+        if self._number % self._workers:
             return Purging()
         config = self._config
         return Purging(
