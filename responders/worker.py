@@ -68,6 +68,7 @@ class Worker:
             store = await open_read_store(self._home.database_url, self._clock)
             closing.push_async_callback(store.close)
             public, upkeep = await self._assemble(store, closing)
+            await upkeep.prepare()
             settings = self._config.server
             server = ConnectionServer(
                 public.handle,

@@ -182,6 +182,15 @@ class TokenLog:
         self._thread.join()
 
     def _work(self) -> None:
+        """The thread's life. That it ends by a fault of ours must not look like a disk that keeps up."""
+        try:
+            self._commit_for_ever()
+        except BaseException:
+            log.exception("no time-stamps: the log of tokens has ended by an internal fault")
+            self.fault = "internal fault"
+            raise
+
+    def _commit_for_ever(self) -> None:
         settings, done = self._settings, 0
         while True:
             self._wanted.wait()
