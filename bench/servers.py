@@ -33,7 +33,8 @@ class Servers:
     def __init__(self, folder: Path, core: int, certificates: int) -> None:
         self.home = folder / "home"
         self.ports = {
-            name: free_port() for name in ("responders", "admin", "ceiling", "certomancer", "cfssl", "openssl")
+            name: free_port()
+            for name in ("responders", "admin", "no-log", "no-log-admin", "ceiling", "certomancer", "cfssl", "openssl")
         }
         self.pids: dict[str, int] = {}
         self._core = core
@@ -57,13 +58,10 @@ class Servers:
         try:
             self._start("ceiling", [sys.executable, ceiling, str(self.ports["ceiling"]), str(CEILING_OCTETS)])
             self._start("certomancer", self.peer.command)
-            self._start(
-                "responders",
-                [sys.executable, "-m", "responders", "serve", "--home", str(self.home), "--workers", "1", "--listen",
-                 f"127.0.0.1:{self.ports['responders']}", "--admin", f"127.0.0.1:{self.ports['admin']}"],
-                ready=f"{self.url('admin')}/readyz",
-            )  # fmt: skip
-            self._wait_for_selfcheck()
+            self._serve("responders", "admin")
+            self._wait_for_selfcheck("admin")
+            self._serve("no-log", "no-log-admin", "--config", str(self._without_log()))
+            self._wait_for_selfcheck("no-log-admin")
             # A request on its first connection, and no connection without one: it would read that one for ever.
             self._start("openssl", self.openssl.command, probe=False)
         except BaseException:
@@ -77,15 +75,30 @@ class Servers:
         for process in self._processes:
             process.wait(timeout=30)
 
+    def _serve(self, name: str, admin: str, *arguments: str) -> None:
+        self._start(
+            name,
+            [sys.executable, "-m", "responders", "serve", "--home", str(self.home), "--workers", "1", "--listen",
+             f"127.0.0.1:{self.ports[name]}", "--admin", f"127.0.0.1:{self.ports[admin]}", *arguments],
+            ready=f"{self.url(admin)}/readyz",
+        )  # fmt: skip
+
+    def _without_log(self) -> Path:
+        """The home's configuration of the responders, but for the log of tokens."""
+        text = (self.home / "responders.toml").read_text()
+        file = self._folder / "no-log.toml"
+        file.write_text(text[text.index("[server]") :] + "\n[log]\nenabled = false\n")
+        return file
+
     def start_cfssl(self, answer: bytes) -> None:
         """Start CFSSL's responder with this OCSPResponse."""
         self._start("cfssl", cfssl_command(self._folder / "cfssl", self.ports["cfssl"], answer))
 
-    def _wait_for_selfcheck(self) -> None:
+    def _wait_for_selfcheck(self, admin: str) -> None:
         """It runs once at the start, at idle priority, and would be measured too."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            with urllib.request.urlopen(f"{self.url('admin')}/metrics", timeout=5) as answer:  # noqa: S310 - made above
+            with urllib.request.urlopen(f"{self.url(admin)}/metrics", timeout=5) as answer:  # noqa: S310 - made above
                 found = re.search(rb"^responders_selfcheck_timestamp_seconds ([\d.e+]+)", answer.read(), re.MULTILINE)
             if found is not None and float(found[1]) > 0:
                 return

@@ -81,6 +81,7 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
     openssl = servers.openssl
     openssl_request = ocsp_request(openssl.issuer, openssl.leaf, secrets.token_bytes(32))
     token, bare_token = timestamp_request(cert_req=True), timestamp_request(cert_req=False)
+    unlogged = servers.url("no-log")
     ours, pid = servers.url("responders"), servers.pids["responders"]
     ceiling, ceiling_pid = servers.url("ceiling"), servers.pids["ceiling"]
     peer, peer_url, peer_pid = servers.peer, servers.url("certomancer"), servers.pids["certomancer"]
@@ -102,12 +103,14 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
                  CEILING_POST),
         Scenario("openssl-ocsp", "openssl ocsp, nonce (P-256)", f"{servers.url('openssl')}/", "POST", OCSP,
                  [openssl_request], servers.pids["openssl"], CEILING_POST, "p256", bound="signing", tool="ab"),
-        Scenario("tsa-p256", "TSA P-256, certReq", f"{ours}/tsa/p256", "POST", TSA, [token], pid,
-                 CEILING_POST, "p256", 0.4, "combined"),
-        Scenario("tsa-p256-bare", "TSA P-256, no certificates", f"{ours}/tsa/p256", "POST", TSA, [bare_token], pid,
-                 CEILING_POST, "p256", 0.4, "combined"),
-        Scenario("tsa-rsa", "TSA RSA-3072, certReq", f"{ours}/tsa/rsa", "POST", TSA, [token], pid,
-                 CEILING_POST, "rsa-3072", 0.9, "signing"),
+        Scenario("tsa-p256-no-log", "TSA P-256, certReq, log off", f"{unlogged}/tsa/p256", "POST", TSA, [token],
+                 servers.pids["no-log"], CEILING_POST, "p256", 0.5, "combined"),
+        Scenario("tsa-p256", "TSA P-256, certReq, log on", f"{ours}/tsa/p256", "POST", TSA, [token], pid,
+                 CEILING_POST, "p256", 0.38, "combined", times=("peer-tsa", 80)),
+        Scenario("tsa-p256-bare", "TSA P-256, no certificates, log on", f"{ours}/tsa/p256", "POST", TSA,
+                 [bare_token], pid, CEILING_POST, "p256", 0.38, "combined"),
+        Scenario("tsa-rsa", "TSA RSA-3072, certReq, log on", f"{ours}/tsa/rsa", "POST", TSA, [token], pid,
+                 CEILING_POST, "rsa-3072", 0.95, "signing"),
         Scenario("peer-ocsp", "certomancer OCSP (P-256)", peer_url + peer.ocsp_path, "POST", OCSP, [peer_request],
                  peer_pid, CEILING_POST, "p256", bound="combined"),
         Scenario("peer-tsa", "certomancer TSA (P-256)", peer_url + peer.tsa_path, "POST", TSA, [token], peer_pid,

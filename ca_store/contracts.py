@@ -86,8 +86,8 @@ class ReadStore(StatusStore, SerialBlockStore, Protocol):
         """All credentials of one kind, in order of creation, retired ones left out."""
         ...
 
-    async def crl(self, label: str) -> CRL:
-        """The newest CRL of the issuer with this label. Raises NotFound."""
+    async def crl(self, label: str, number: int | None = None) -> CRL:
+        """The newest CRL of the issuer with this label, or the one with this number, however old. Raises NotFound."""
         ...
 
     async def example(self, issuer: IssuerID, state: CertificateState, after: int) -> int | None:

@@ -37,9 +37,10 @@ def credentials_of(kind: CredentialKind | None) -> Select[Any]:
     return _CREDENTIALS if kind is None else _CREDENTIALS.where(credential.c.kind == kind.value)
 
 
-def crl_of(label: str) -> Select[Any]:
-    """The newest CRL of the CA with this label."""
-    return _NEWEST_CRL.join(issuer, issuer.c.id == crl.c.issuer_id).where(issuer.c.label == label)
+def crl_of(label: str, number: int | None = None) -> Select[Any]:
+    """The newest CRL of the CA with this label, or the one with this number."""
+    found = _NEWEST_CRL.join(issuer, issuer.c.id == crl.c.issuer_id).where(issuer.c.label == label)
+    return found if number is None else found.where(crl.c.number == number)
 
 
 def make_credential(row: Row[*tuple[Any, ...]]) -> Credential:

@@ -115,10 +115,10 @@ class PostgreSQLReadStore:
     async def credentials(self, kind: CredentialKind) -> Sequence[Credential]:
         return [make_credential(row) for row in await self._connections.rows(Query(credentials_of(kind)))]
 
-    async def crl(self, label: str) -> CRL:
-        rows = await self._connections.rows(Query(crl_of(label)))
+    async def crl(self, label: str, number: int | None = None) -> CRL:
+        rows = await self._connections.rows(Query(crl_of(label, number)))
         if not rows:
-            raise NotFound(f"there is no CRL of a CA labelled {label!r}")
+            raise NotFound(f"there is no such CRL of a CA labelled {label!r}")
         return make_crl(rows[0])
 
     async def example(self, issuer: IssuerID, state: CertificateState, after: int) -> int | None:

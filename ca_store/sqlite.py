@@ -171,11 +171,11 @@ class SQLiteReadStore:
         with store_errors():
             return [make_credential(row) for row in self._connection.execute(credentials_of(kind))]
 
-    async def crl(self, label: str) -> CRL:
+    async def crl(self, label: str, number: int | None = None) -> CRL:
         with store_errors():
-            row = self._connection.execute(crl_of(label)).first()
+            row = self._connection.execute(crl_of(label, number)).first()
         if row is None:
-            raise NotFound(f"there is no CRL of a CA labelled {label!r}")
+            raise NotFound(f"there is no such CRL of a CA labelled {label!r}")
         return make_crl(row)
 
     async def example(self, issuer: IssuerID, state: CertificateState, after: int) -> int | None:

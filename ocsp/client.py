@@ -5,22 +5,26 @@ Nothing here is shared with the responder but the words: the answer is read by `
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from asn1crypto import keys as asn1_keys
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp as x509_ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from ca_store import der
 from ca_store.types import HashAlgorithm, format_serial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
 
 NONCE_OCTETS: Final = 32
 """RFC 9654 §2.1: a client that sends a nonce SHOULD use at least this many octets."""
@@ -31,6 +35,10 @@ _HASHES: Final[Mapping[HashAlgorithm, type[hashes.SHA1 | hashes.SHA256 | hashes.
     HashAlgorithm.SHA384: hashes.SHA384,
     HashAlgorithm.SHA512: hashes.SHA512,
 }
+
+_SPKI: Final = PublicFormat.SubjectPublicKeyInfo
+_NONCE_OID: Final = der.oid(x509.OCSPNonce.oid.dotted_string)
+_STATUSES: Final = {each: each.name.lower() for each in x509_ocsp.OCSPCertStatus}
 
 
 class OCSPClientError(Exception):
@@ -69,13 +77,14 @@ class NotCurrent(OCSPClientError):  # noqa: N818
     """The answer is from the future, or a newer one must exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One certificate, its issuer, and the request that asks about it."""
+class Question(NamedTuple):
+    """One certificate by its CertID, its issuer, and the request that asks about it."""
 
-    certificate: x509.Certificate
     issuer: x509.Certificate
     algorithm: HashAlgorithm
+    name_hash: bytes
+    key_hash: bytes
+    serial: int
     nonce: bytes | None
     der: bytes
     """The OCSPRequest."""
@@ -113,7 +122,31 @@ def build_request(
     builder = x509_ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, _HASHES[algorithm]())
     if nonce is not None:
         builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
-    return Question(certificate, issuer, algorithm, nonce, builder.build().public_bytes(Encoding.DER))
+    built = builder.build()
+    names = (built.issuer_name_hash, built.issuer_key_hash, built.serial_number)
+    return Question(issuer, algorithm, *names, nonce, built.public_bytes(Encoding.DER))
+
+
+class QuestionTemplate:
+    """Questions about the certificates of one issuer, by their serials: for many of them in a short time."""
+
+    def __init__(self, issuer: x509.Certificate, algorithm: HashAlgorithm = HashAlgorithm.SHA1) -> None:
+        digest = getattr(hashlib, algorithm.name.lower())
+        subject = issuer.subject.public_bytes()
+        key = asn1_keys.PublicKeyInfo.load(issuer.public_key().public_bytes(Encoding.DER, _SPKI))["public_key"]
+        self._issuer, self._algorithm = issuer, algorithm
+        self._name_hash, self._key_hash = digest(subject).digest(), digest(bytes(key)).digest()
+        identifier = der.sequence(der.oid(algorithm.value), der.NULL)
+        self._head = identifier + der.octet_string(self._name_hash) + der.octet_string(self._key_hash)
+
+    def question(self, serial: int, nonce: bytes | None = None) -> Question:
+        """What ``build_request`` makes of the issuer's certificate with this serial."""
+        requests = der.sequence(der.sequence(der.sequence(self._head, der.integer(serial))))
+        if nonce is not None:
+            extension = der.sequence(_NONCE_OID, der.octet_string(der.octet_string(nonce)))
+            requests += der.context(2, der.sequence(extension))
+        encoded = der.sequence(der.sequence(requests))
+        return Question(self._issuer, self._algorithm, self._name_hash, self._key_hash, serial, nonce, encoded)
 
 
 def verify_response(response: bytes, question: Question, at: int, *, skew: int = 300) -> Verified:
@@ -127,6 +160,38 @@ def verify_response(response: bytes, question: Question, at: int, *, skew: int =
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         # cryptography reads the fields when they are asked for.
         raise UnreadableAnswer(f"the answer cannot be read: {error}") from error
+
+
+def check_form(response: bytes, question: Question, at: int, *, skew: int = 300) -> str:
+    """``good``, ``revoked`` or ``unknown``: what an answer says that is about this certificate, has a nonce exactly
+    when one was sent, the same one, and is current. Whose signature it carries is not looked at, which takes a tenth of
+    the time that ``verify_response`` does. Raises as that one does.
+    """
+    answer = _decode(response)
+    try:
+        single = _matching(answer, question)
+        _check_critical(answer)
+        returned = [each.value.nonce for each in answer.extensions if isinstance(each.value, x509.OCSPNonce)]
+        if returned != ([] if question.nonce is None else [question.nonce]):
+            raise NonceMismatch(
+                "the answer carries another nonce than the request" if returned else "the answer carries no nonce"
+            )
+        earliest, latest = _bounds(at, skew)
+        until = single.next_update_utc
+        if (
+            single.this_update_utc > latest
+            or answer.produced_at_utc > latest
+            or (until is not None and until <= earliest)
+        ):
+            tuple(_time_warnings(answer, single, at, skew))  # has the sentence
+        return _STATUSES[single.certificate_status]
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise UnreadableAnswer(f"the answer cannot be read: {error}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _bounds(at: int, skew: int) -> tuple[datetime, datetime]:
+    return datetime.fromtimestamp(at - skew, UTC), datetime.fromtimestamp(at + skew, UTC)
 
 
 def _verified(answer: x509_ocsp.OCSPResponse, question: Question, at: int, skew: int) -> Verified:
@@ -165,23 +230,21 @@ def _decode(response: bytes) -> x509_ocsp.OCSPResponse:
 
 def _matching(answer: x509_ocsp.OCSPResponse, question: Question) -> x509_ocsp.OCSPSingleResponse:
     """The SingleResponse about the CertID that was sent (RFC 6960 §3.2, 1)."""
-    asked = x509_ocsp.load_der_ocsp_request(question.der)
+    algorithm = question.algorithm.name.lower()
     for single in answer.responses:
         if (
-            single.serial_number == asked.serial_number
-            and single.hash_algorithm.name == asked.hash_algorithm.name
-            and single.issuer_name_hash == asked.issuer_name_hash
-            and single.issuer_key_hash == asked.issuer_key_hash
+            single.serial_number == question.serial
+            and single.hash_algorithm.name == algorithm
+            and single.issuer_name_hash == question.name_hash
+            and single.issuer_key_hash == question.key_hash
         ):
             return single
-    raise OtherCertificate(f"the answer is not about serial {format_serial(asked.serial_number)} of this issuer")
+    raise OtherCertificate(f"the answer is not about serial {format_serial(question.serial)} of this issuer")
 
 
 def _check_critical(answer: x509_ocsp.OCSPResponse) -> None:
-    extensions = [*answer.extensions]
-    if len([*answer.responses]) == 1:
-        extensions += answer.single_extensions
-    for extension in extensions:
+    single = sum(1 for _ in answer.responses) == 1
+    for extension in (*answer.extensions, *(answer.single_extensions if single else ())):
         if extension.critical and extension.oid != x509.OCSPNonce.oid:
             raise UnreadableAnswer(f"the answer has critical extension {extension.oid.dotted_string}, not known here")
 
@@ -201,6 +264,7 @@ def _signer(answer: x509_ocsp.OCSPResponse, issuer: x509.Certificate, at: int) -
     raise UntrustedResponder("the answer does not carry the certificate of who signed it")
 
 
+@functools.lru_cache(maxsize=64)
 def _check_delegate(delegate: x509.Certificate, issuer: x509.Certificate) -> None:
     name = delegate.subject.rfc4514_string()
     try:

@@ -27,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser(given[0] if given else "").parse_args(given)
+    options = build_parser(given[0] if given else "").parse_args(given)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -48,7 +48,8 @@ def _failed(sentence: str) -> int:
     return _FAILED
 
 
-def _parser(command: str = "log") -> argparse.ArgumentParser:
+def build_parser(command: str = "log") -> argparse.ArgumentParser:
+    """The parser of the whole command line, with everything that belongs to ``command``."""
     parser = _Parser("responders", description="Answer OCSP requests and issue time-stamps over HTTP.")
     home = _Parser(add_help=False)
     home.add_argument(
@@ -68,6 +69,11 @@ def _parser(command: str = "log") -> argparse.ArgumentParser:
         from responders.cli_log import add_commands  # noqa: PLC0415 - see below
 
         add_commands(logs, home)
+    load = commands.add_parser("load", help="make load for a responder or an authority, and check every answer")
+    if command == "load":
+        from responders.cli_load import add_commands as add_load  # noqa: PLC0415 - see below
+
+        add_load(load, home)
     return parser
 
 

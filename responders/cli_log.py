@@ -6,9 +6,10 @@ Exit status 0: in order, or found. 1: anything else. Everything but ``list`` wor
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ca_store.errors import StoreError
 from ca_store.home import Home
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from tsa.log_settings import LogSettings
     from tsa.note import Checkpoint
 
-_FAILED = 1
-_REFUSALS = (LogDamaged, NotLogged, NoteRefused, ProofRefused, ValueError, StoreError, ConfigError)
+_FAILED: Final = 1
+_TIME: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d(\.\d+)?)?)?)?)?)?Z?")
+_REFUSALS: Final = (LogDamaged, NotLogged, NoteRefused, ProofRefused, ValueError, StoreError, ConfigError)
 
 
 def add_commands(parser: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
@@ -37,7 +39,7 @@ def add_commands(parser: argparse.ArgumentParser, home: argparse.ArgumentParser)
 
     def action(name: str, work: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = actions.add_parser(name, parents=[home], help=about)
-        made.add_argument("--key", type=Path, metavar="FILE", help=f"the log's public key (default: {PUBLIC_KEY})")
+        made.add_argument("--key", type=Path, metavar="FILE", help=f"the log's public key (default: log/{PUBLIC_KEY})")
         made.set_defaults(run=lambda options: _run(name, options, work))
         return made
 
@@ -48,10 +50,10 @@ def add_commands(parser: argparse.ArgumentParser, home: argparse.ArgumentParser)
         "--checkpoint", type=Path, action="append", default=[], metavar="FILE", help="one that was kept elsewhere"
     )
     finding = action("find", _find, "look for tokens")
-    finding.add_argument("--digest", type=_hex, metavar="HEX", help="of what was stamped")
-    finding.add_argument("--serial", type=_hex, metavar="HEX", help="of the token")
-    finding.add_argument("--from", dest="begin", default="", metavar="TIME", help="RFC 3339, UTC")
-    finding.add_argument("--to", dest="end", default="~", metavar="TIME", help="RFC 3339, UTC")
+    finding.add_argument("--digest", type=hexadecimal, metavar="HEX", help="of what was stamped")
+    finding.add_argument("--serial", type=hexadecimal, metavar="HEX", help="of the token")
+    finding.add_argument("--from", dest="begin", type=utc_time, default="", metavar="TIME", help="RFC 3339, UTC")
+    finding.add_argument("--to", dest="end", type=utc_time, default="~", metavar="TIME", help="RFC 3339, UTC")
     finding.add_argument("--json", action="store_true")
     proving = action("prove", _prove, "print a proof that a token is in the log")
     proving.add_argument("token", type=Path, metavar="TOKEN", help="a token or a reply, DER")
@@ -76,7 +78,7 @@ def _settings(options: argparse.Namespace) -> LogSettings:
 
 
 def _public_key(options: argparse.Namespace) -> bytes:
-    return read_public_key(options.key or options.home / PUBLIC_KEY)
+    return read_public_key(options.key or options.home / _settings(options).folder / PUBLIC_KEY)
 
 
 def _logs(options: argparse.Namespace) -> Iterator[SignedLog]:
@@ -174,9 +176,17 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _hex(text: str) -> bytes:
+def hexadecimal(text: str) -> bytes:
+    """Octets from hex in any case, with or without 0x and a leading zero. Raises ValueError."""
     digits = text.lower().removeprefix("0x")
     return bytes.fromhex(digits.zfill(len(digits) + len(digits) % 2))
+
+
+def utc_time(text: str) -> str:
+    """RFC 3339 in UTC, or a beginning of it, as entries are compared with it. Raises ValueError."""
+    if text not in ("", "~") and not _TIME.fullmatch(text):
+        raise ValueError(text)
+    return text
 
 
 def _minimal(serial: bytes) -> bytes:

@@ -49,14 +49,21 @@ class ClockMonitor:
 
     async def run(self) -> None:
         """Measure until cancelled; the source ``host`` has nothing to measure."""
-        if self._settings.source == "host":
-            return
-        while True:
-            kernel = self._settings.source == "kernel"
-            measurement = await (self.measure_kernel() if kernel else self.measure_servers())
-            if measurement is not None:
-                self._guard.report(measurement)
-            await asyncio.sleep(_KERNEL_SECONDS if kernel else self._settings.interval)
+        while self._settings.source != "host":
+            await self.measure()
+            await asyncio.sleep(_KERNEL_SECONDS if self._settings.source == "kernel" else self._settings.interval)
+
+    async def measure(self) -> None:
+        """Bring the guard one measurement, where there is one to be had. Takes a few seconds at most."""
+        match self._settings.source:
+            case "kernel":
+                measurement = await self.measure_kernel()
+            case "ntp":
+                measurement = await self.measure_servers()
+            case "host":
+                return
+        if measurement is not None:
+            self._guard.report(measurement)
 
     async def measure_kernel(self) -> Measurement | None:
         """The worse of what the kernel and chrony say."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from ca_store.home import Home
     from tsa.log_settings import LogSettings
 
-PUBLIC_KEY: Final = "certs/token-log.pem"
-"""Where everybody's half lies, from the home."""
+PUBLIC_KEY: Final = "public-key.pem"
+"""Everybody's half, in the folder of the logs."""
+_logger: Final = logging.getLogger(__name__)
 _HEAD, _FOOT = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 
 
@@ -30,11 +32,15 @@ def ensure_log_key(home: Home, settings: LogSettings) -> None:
     signer = keys.load(settings.key)
     if signer.algorithm is not ED25519:
         raise ConfigError(f"[log] key: {settings.key} is not an Ed25519 key")
-    certificate = ssl.DER_cert_to_PEM_cert(signer.public_key).replace("CERTIFICATE", "PUBLIC KEY")
-    file = home.path / PUBLIC_KEY
-    if not file.exists() or file.read_text() != certificate:
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(certificate)
+    pem = ssl.DER_cert_to_PEM_cert(signer.public_key).replace("CERTIFICATE", "PUBLIC KEY")
+    file = home.path / settings.folder / PUBLIC_KEY
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists() or file.read_text() != pem:
+            file.write_text(pem)
+    except OSError as error:
+        # The server answers OCSP all the same, and says that it cannot record tokens.
+        _logger.error("%s cannot be written: %s", file, error.strerror)  # noqa: TRY400 - no use for our stack
 
 
 def read_public_key(file: Path) -> bytes:

@@ -35,16 +35,19 @@ class WorkerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric, with a fixed set of labels."""
         rows = list(self._state.rows())
+        everything = list(self._state.all_rows())
         for metric, names in groupby(COUNTERS, lambda each: each[0]):
             labels, description = HELP[metric]
             counter = CounterMetricFamily(f"{_PREFIX}_{metric}", description, labels=labels)
             for _, values in names:
-                counter.add_metric(values, sum(row.counter(counter_index(metric, *values)) for row in rows))
+                counter.add_metric(values, sum(row.counter(counter_index(metric, *values)) for row in everything))
             yield counter
         for name, description in HISTOGRAMS.items():
-            yield _histogram(name, description, [row.histogram(name) for row in rows])
+            yield _histogram(name, description, [row.histogram(name) for row in everything])
         for gauge, description in GAUGE_HELP.items():
-            yield GaugeMetricFamily(f"{_PREFIX}_{gauge}", description, value=sum(row.gauge(gauge) for row in rows))
+            yield GaugeMetricFamily(
+                f"{_PREFIX}_{gauge}", description, value=sum(row.gauge(gauge) for row in everything)
+            )
         ready = [row for row in rows if row.ready]
         yield GaugeMetricFamily(f"{_PREFIX}_workers", "Workers that should run.", value=len(rows))
         yield GaugeMetricFamily(f"{_PREFIX}_workers_ready", "Workers that accept connections.", value=len(ready))

@@ -89,16 +89,24 @@ def agree(samples: Sequence[Sample], servers: int) -> Agreement:
     return Agreement(max(abs(low), abs(high)), 2 * leaps > len(samples))
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6 address."""
+    bare, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or (":" in bare and not bare.endswith("]")):
+        bare, port = address, str(PORT)
+    return bare.removeprefix("[").removesuffix("]"), int(port)
+
+
 async def query(address: str, clock: Clock) -> Sample:
     """Ask one server, ``HOST`` or ``HOST:PORT``. Raises NTPError."""
-    host, _, port = address.rpartition(":") if address.count(":") == 1 else (address, "", "")
+    host, port = split_address(address)
     cookie = secrets.randbits(64)
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_TIMEOUT):
             transport, exchange = await loop.create_datagram_endpoint(
                 lambda: _Exchange(loop.create_future(), clock),
-                remote_addr=(host.removeprefix("[").removesuffix("]"), int(port or PORT)),
+                remote_addr=(host, port),
             )
             try:
                 sent = clock.now()

@@ -37,6 +37,7 @@ GET /tsa, GET /tsa/{unit}                  policy, accuracy, certificates, and h
 GET /log                                   the signed log of tokens (C2SP tlog-tiles)
 GET /ca/{label}.cer, GET /ca/{label}.pem   CA certificates
 GET /crl/{label}.crl                       certificate revocation lists
+GET /crl/{label}/{number}.crl              an old one
 """
 _PAGE_SENT: Final = counter_index(DOCUMENTS, "page")
 _REFUSED: Final[Mapping[int, int]] = {

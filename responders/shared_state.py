@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _WORD: Final = 8
+_ROWS: Final = 2
 _GAUGE_AT: Final = {name: len(COUNTERS) + at for at, name in enumerate(GAUGES)}
 _LAST_BUCKET: Final = len(BUCKETS)
 # The buckets, one for what is beyond them, and the sum in milliseconds.
@@ -36,11 +37,15 @@ _MOST_SECONDS: Final = 1e9
 
 
 class SharedState:
-    """The mapped words of a server with ``workers`` rows."""
+    """The mapped words of a server with ``workers`` seats, each of which has two rows: a worker and its successor live
+    side by side while one takes over from the other.
+    """
 
     def __init__(self, descriptor: int, workers: int) -> None:
         self.descriptor = descriptor
         self.workers = workers
+        self.seated = list(range(workers))
+        """The row in use at each seat, as far as this process knows: the supervisor is the one that does."""
         self._words = memoryview(mmap.mmap(descriptor, _size(workers))).cast("Q")
 
     @classmethod
@@ -55,20 +60,28 @@ class SharedState:
         """The word that all workers share."""
         return SharedEpoch(self._words[:1])
 
-    def row(self, worker: int) -> Row:
-        """The row of one worker, counted from 0."""
-        if not 0 <= worker < self.workers:
-            raise ValueError(f"there is no worker {worker}")
-        begin = 1 + worker * _ROW
+    def row(self, number: int) -> Row:
+        """One row, counted from 0: those of the first workers, then those of their successors."""
+        if not 0 <= number < _ROWS * self.workers:
+            raise ValueError(f"there is no worker {number}")
+        begin = 1 + number * _ROW
         return Row(self._words[begin : begin + _ROW])
 
     def rows(self) -> Iterator[Row]:
-        """Every worker's row."""
-        return (self.row(worker) for worker in range(self.workers))
+        """The row of every seat's worker."""
+        return (self.row(number) for number in self.seated)
+
+    def all_rows(self) -> Iterator[Row]:
+        """Every row there is: what was counted in one stays counted."""
+        return (self.row(number) for number in range(_ROWS * self.workers))
+
+    def successor(self, seat: int) -> int:
+        """The row of a seat that is not in use."""
+        return (self.seated[seat] + self.workers) % (_ROWS * self.workers)
 
 
 def _size(workers: int) -> int:
-    return (1 + workers * _ROW) * _WORD
+    return (1 + _ROWS * workers * _ROW) * _WORD
 
 
 class SharedEpoch:

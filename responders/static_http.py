@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,9 @@ _RETRY_SECONDS: Final = 5
 _CA_SECONDS: Final = 86_400
 _CRL_SECONDS: Final = 300
 """A proxy may keep a CRL this long: a revocation puts out a new one at once."""
+_OLD_CRL_SECONDS: Final = 31_536_000
+"""A CRL by its number never changes."""
+_NUMBER: Final = re.compile(r"[1-9]\d{0,17}")
 _MOST: Final = 256
 """Documents kept; a deployment has three for each CA."""
 
@@ -74,7 +78,9 @@ class Documents:
         self._kept = {}
 
     async def get(self, request: BaseRequest, folder: str, name: str) -> PreparedResponse:
-        """``/ca/LABEL.cer``, ``/ca/LABEL.pem`` or ``/crl/LABEL.crl``. Raises Refused: 404, 503."""
+        """``/ca/LABEL.cer``, ``/ca/LABEL.pem``, ``/crl/LABEL.crl`` or, for an old one, ``/crl/LABEL/NUMBER.crl``, which
+        signatures that outlive it need. Raises Refused: 404, 503.
+        """
         key = f"{folder}/{name}"
         document = self._kept.get(key)
         if document is None or self._clock.monotonic() - self._store.feed.confirmed > self._feed_bound:
@@ -123,11 +129,15 @@ class Documents:
         return _document(body, media_type, issuer.not_before, _CA_SECONDS, "ca")
 
     async def _crl(self, label: str) -> _Document:
-        crl = await self._store.crl(label)
+        label, slash, digits = label.partition("/")
+        if not slash:
+            crl, seconds = await self._store.crl(label), _CRL_SECONDS
+        elif _NUMBER.fullmatch(digits):
+            crl, seconds = await self._store.crl(label, int(digits)), _OLD_CRL_SECONDS
+        else:
+            raise NotFound(label)
         tagged = self._tags.line([crl_tag(label)])
-        return _document(
-            crl.der, b"Content-Type: application/pkix-crl\r\n", crl.this_update, _CRL_SECONDS, "crl", tagged
-        )
+        return _document(crl.der, b"Content-Type: application/pkix-crl\r\n", crl.this_update, seconds, "crl", tagged)
 
 
 def _document(

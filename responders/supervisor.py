@@ -99,6 +99,8 @@ class Supervisor:
         self._readiness = Readiness(self._state, self._clock, plan.config.ocsp.feed_bound, self._selfcheck)
         self._readiness.starting = True
         self._processes: dict[int, Process] = {}
+        self._reloads = [asyncio.Event() for _ in range(plan.workers)]
+        self._handing_over = asyncio.Lock()
         self._restarts = 0
         self._started = False
         self._stopping = asyncio.Event()
@@ -169,7 +171,16 @@ class Supervisor:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         await asked.wait()
+
+    def _reload(self) -> None:
+        """Replace every worker by one that reads configuration and keys anew; without a listener or a number of
+        workers of its own, which take a restart.
+        """
+        _logger.info("reloading: every worker is replaced, one after another")
+        for reload in self._reloads:
+            reload.set()
 
     async def _stop_workers(self, keepers: list[asyncio.Task[None]]) -> None:
         """Let every worker finish what it has in hand."""
@@ -185,16 +196,15 @@ class Supervisor:
                 process.kill()
         await asyncio.gather(*keepers, return_exceptions=True)
 
-    async def _keep(self, number: int, listener: socket.socket) -> None:
-        """Run worker ``number`` and whoever replaces it. Raises StartFailed when it dies before the server answered."""
+    async def _keep(self, seat: int, listener: socket.socket) -> None:
+        """Run the worker of a seat and whoever replaces it. Raises StartFailed when it dies before the server
+        answered.
+        """
         pause = 0.0
         while not self._stopping.is_set():
             born = self._clock.monotonic()
-            try:
-                end = await self._live(number, listener)
-            except OSError as error:  # no memory, no process or no descriptor to be had now
-                end = f"worker {number} could not be started: {error.strerror or error}"
-            self._state.row(number).forget()
+            end = await self._hold(seat, listener)
+            self._state.row(self._state.seated[seat]).forget()
             if self._stopping.is_set():
                 return
             if not self._started:
@@ -206,8 +216,55 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
+    async def _hold(self, seat: int, listener: socket.socket) -> str:
+        """One worker's life, and those of the successors that take over from it at a reload; how the last one ended."""
+        life = asyncio.create_task(self._live(self._state.seated[seat], listener))
+        while True:
+            wish = asyncio.create_task(self._reloads[seat].wait())
+            await asyncio.wait([life, wish], return_when=asyncio.FIRST_COMPLETED)
+            wish.cancel()
+            if life.done():
+                return life.result()
+            self._reloads[seat].clear()
+            async with self._handing_over:
+                life = await self._hand_over(seat, life, listener)
+
+    async def _hand_over(self, seat: int, life: asyncio.Task[str], listener: socket.socket) -> asyncio.Task[str]:
+        """Start a successor and, once it answers, let the present worker finish what it has in hand; the life that goes
+        on. The present one stays when its successor cannot start: the reason is in the log.
+        """
+        state, number = self._state, self._state.successor(seat)
+        present = self._processes.get(state.seated[seat])
+        successor = asyncio.create_task(self._live(number, listener))
+        while not (state.row(number).ready or successor.done() or self._stopping.is_set()):  # noqa: ASYNC110 - shared memory tells nobody
+            await asyncio.sleep(_WATCH_SECONDS / 5)
+        if successor.done():
+            _logger.error("not reloaded: %s", successor.result())
+            state.row(number).forget()
+            return life
+        old = state.seated[seat]
+        state.seated[seat] = number
+        if present is not None:
+            with contextlib.suppress(ProcessLookupError):
+                present.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(life), self._settings.drain_seconds + _KILL_SECONDS)
+        if not life.done() and present is not None:
+            with contextlib.suppress(ProcessLookupError):
+                present.kill()
+            await life
+        state.row(old).forget()
+        _logger.info("worker %d has taken over from worker %d", number, old)
+        return successor
+
     async def _live(self, number: int, listener: socket.socket) -> str:
-        """One worker's life; how it ended."""
+        """One process's life; how it ended."""
+        try:
+            return await self._run(number, listener)
+        except OSError as error:  # no memory, no process or no descriptor to be had now
+            return f"worker {number} could not be started: {error.strerror or error}"
+
+    async def _run(self, number: int, listener: socket.socket) -> str:
         ours, lifeline = socket.socketpair()
         with ours:
             with lifeline:

@@ -88,6 +88,11 @@ class Upkeep:
         self._log_before = row.counter(counter_index(LOG_ENTRIES))
         self._clock_before = {each: row.counter(counter_index(CLOCK_FAULTS, each)) for each in ClockFault}
 
+    async def prepare(self) -> None:
+        """What must be known before the first question: that the clock was never measured is no reason to refuse it."""
+        if self._clock_monitor is not None:
+            await self._clock_monitor.measure()
+
     def tasks(self, server: ConnectionServer) -> Sequence[Coroutine[None, None, None]]:
         """Everything that runs beside the answering."""
         return (

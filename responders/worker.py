@@ -68,6 +68,7 @@ class Worker:
             store = await open_read_store(self._home.database_url, self._clock)
             closing.push_async_callback(store.close)
             public, upkeep = await self._assemble(store, closing)
+            await upkeep.prepare()
             settings = self._config.server
             server = ConnectionServer(
                 public.handle,
@@ -162,7 +163,7 @@ class Worker:
         """The caches to tell of changes. One worker does it for the machine; whoever replaces it begins with what was
         revoked within the last window.
         """
-        if self._number != 0:
+        if self._number % self._workers:
             return Purging()
         config = self._config
         return Purging(

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fakes import ManualClock
 from issuance_world import add_ca, private_key
@@ -97,9 +96,9 @@ def _furnish(core: Core, home: Path) -> bytes:
 
 def _serve_in_the_past(home: Path, running: ExitStack) -> Server:
     """The real command, whose clock is set back; its monotonic one is not."""
-    library = run("faketime", "-f", "+0s", "printenv", "LD_PRELOAD").strip()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LD_PRELOAD", library)
-        patch.setenv("FAKETIME", f"-{AGE - STAMPED_AFTER}s")
-        patch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        return running.enter_context(running_server(home, workers=1))
+    environment = {
+        "LD_PRELOAD": run("faketime", "-f", "+0s", "printenv", "LD_PRELOAD").strip(),
+        "FAKETIME": f"-{AGE - STAMPED_AFTER}s",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    return running.enter_context(running_server(home, workers=1, environment=environment))

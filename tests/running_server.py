@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 START_SECONDS = 60
 STOP_SECONDS = 40
@@ -102,8 +102,13 @@ class Server:
 
 
 @contextmanager
-def running_server(home: Path, workers: int = 2, *, arguments: Sequence[str] = ()) -> Iterator[Server]:
-    """Serve ``home`` where its certificates point, or on a free port when that one is taken; stop it afterwards."""
+def running_server(
+    home: Path, workers: int = 2, *, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Serve ``home`` where its certificates point, or on a free port when that one is taken; stop it afterwards.
+
+    ``environment`` is added to this process's own.
+    """
     host, port = _public_address(home)
     admin_port = free_port(host)
     with tempfile.NamedTemporaryFile(prefix="responders-", suffix=".log") as log:
@@ -114,7 +119,7 @@ def running_server(home: Path, workers: int = 2, *, arguments: Sequence[str] = (
             ],
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONWARNINGS": "error"},
+            env={**os.environ, "PYTHONWARNINGS": "error", **(environment or {})},
         )
         server = Server(home, host, port, admin_port, process, Path(log.name))
         try:

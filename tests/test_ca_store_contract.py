@@ -242,6 +242,9 @@ async def test_crls(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> 
         assert store.next_crl_number(root) == number
         store.add_crl(CRL(root, number, NOW, LATER, b"crl %d" % number))
     assert await reader.crl("root") == store.latest_crl(root) == CRL(root, 2, NOW, LATER, b"crl 2")
+    assert await reader.crl("root", 1) == CRL(root, 1, NOW, LATER, b"crl 1")
+    with pytest.raises(NotFound):
+        await reader.crl("root", 3)
     with pytest.raises(Conflict, match="CRL number 2"):
         store.add_crl(CRL(root, 2, NOW, LATER, b"again"))
     with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""``docs/conformance-ocsp.md``: every row names tests that exist and that send octets to a running server."""
+"""``docs/conformance-*.md``: every row names tests that exist and that send octets to a running server."""
 
 from __future__ import annotations
 
@@ -10,25 +10,42 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-DOCUMENT = TESTS.parent / "docs" / "conformance-ocsp.md"
-RULES = 70
+DOCUMENTS = TESTS.parent / "docs"
 NOT_FAULTS = {4, 9, 13, 25, 31, 36, 38, 41, 42}
 """Numbers that were given up."""
-FAULTS = [f"B{number:02}" for number in range(1, 71) if number not in NOT_FAULTS]
+FAULTS = (
+    "1 2 4 5 6 7 7b 8 9 10 11 12 13 14 16 17 17b 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40"
+    " 41 43 44 45 47 49 50 51 52 53 54 55 56 56b 57 58 60 61 63 63b 63c 63d 65 66 67 68 69 70 71 72 73 74 76 77"
+)
+FIXTURES = "1 2 4 5 6 7 8 9 10 12 13 15 16 17 19"
+ROWS = {
+    "ocsp": [
+        *(f"R{number:02}" for number in range(1, 71)),
+        *(f"B{number:02}" for number in range(1, 71) if number not in NOT_FAULTS),
+    ],
+    "tsa": [
+        *(f"C{number:02}" for number in range(1, 11)),
+        *(f"R{number:02}" for number in range(1, 50)),
+        *(f"F{number}" for number in FIXTURES.split()),
+        *(f"T{number}" for number in FAULTS.split()),
+        *(f"N{number}" for number in range(1, 5)),
+    ],
+}
+"""The ids of each document, in its order."""
 SERVER = "running_server"
 """The function that starts one."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def rows() -> list[tuple[str, str, list[str]]]:
+def rows(document: str) -> list[tuple[str, str, list[str]]]:
     """(id, rule, names of tests) of every row."""
     found = []
-    for line in DOCUMENT.read_text().splitlines():
+    for line in (DOCUMENTS / f"conformance-{document}.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("|") and re.fullmatch(r"[BR]\d\d", cells[0]):
+        if line.startswith("|") and re.fullmatch(r"[A-Z]\d+[a-d]?", cells[0]):
             assert len(cells) == 4, line
-            found.append((cells[0], cells[2], re.findall(r"`([^`]+)`", cells[3])))
+            found.append((cells[0], cells[2], re.findall(r"`([^`]+::[^`]+)`", cells[3])))
     return found
 
 
@@ -72,12 +89,15 @@ def reaches_server(name: str, where: str, seen: set[tuple[str, str]]) -> bool:
     return False
 
 
-def test_every_rule_and_every_fault_has_its_row() -> None:
-    ids = [row[0] for row in rows()]
-    assert ids == [f"R{number:02}" for number in range(1, RULES + 1)] + FAULTS
+@pytest.mark.parametrize("document", ROWS)
+def test_every_rule_and_every_fault_has_its_row(document: str) -> None:
+    assert [row[0] for row in rows(document)] == ROWS[document]
 
 
-@pytest.mark.parametrize(("rule", "tests"), [row[1:] for row in rows()], ids=[row[0] for row in rows()])
+@pytest.mark.parametrize(
+    ("rule", "tests"),
+    [pytest.param(*row[1:], id=f"{document}-{row[0]}") for document in ROWS for row in rows(document)],
+)
 def test_a_row_names_a_test_on_a_running_server(rule: str, tests: list[str]) -> None:
     assert rule
     for each in tests:

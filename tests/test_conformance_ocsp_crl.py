@@ -252,3 +252,16 @@ def expired_since(crl: x509.CertificateRevocationList) -> int:
     value = crl.extensions.get_extension_for_oid(EXPIRED_CERTS_ON_CRL).value
     assert isinstance(value, x509.UnrecognizedExtension)
     return int(datetime.strptime(value.value[2:-1].decode() + "+0000", "%Y%m%d%H%M%S%z").timestamp())
+
+
+def test_an_old_crl_is_still_there_under_its_number(server: Server) -> None:
+    """Signatures that are to outlive their certificates need the CRL of their time, not the newest."""
+    newest = x509.load_der_x509_crl(fetch(server, "server-rsa"))
+    number = newest.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    for each in range(1, number + 1):
+        reply = ask(f"{server.url}/crl/server-rsa/{each}.crl")
+        assert (reply.status, reply.content_type) == (200, "application/pkix-crl")
+        found = x509.load_der_x509_crl(reply.body)
+        assert found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == each
+    for wrong in (0, number + 1000, "01", "-1", "1/1", "9" * 30, "x"):
+        assert ask(f"{server.url}/crl/server-rsa/{wrong}.crl").status == 404

@@ -14,7 +14,7 @@ from strangers import OCSP_REQUEST, TIMESTAMP_QUERY, ask, attempt, certificate, 
 
 from issuance.cli import build_parser as issuance_parser
 from issuance.cli import main as issuance_main
-from responders.cli import _parser as responders_parser
+from responders.cli import build_parser as responders_parser
 from responders.cli import main as responders_main
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ PROGRAMS: Final = {"issuance": issuance_main, "responders": responders_main}
 WRONG: Final = [
     *(("issuance", (*path, "--no-such-option")) for path in commands(issuance_parser())),
     *(("responders", (*path, "--no-such-option")) for path in commands(responders_parser())),
+    *(("responders", (*path, "--no-such-option")) for path in commands(responders_parser("load")) if path[0] == "load"),
     *((program, arguments) for program in PROGRAMS for arguments in ((), ("nonsense",), ("--nonsense",))),
     ("issuance", ("cert",)),
     ("issuance", ("ca", "create", "x", "--purpose", "nonsense", "--common-name", "X")),

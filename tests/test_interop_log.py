@@ -93,12 +93,20 @@ def test_a_token_is_found_by_digest_by_serial_and_by_time(log_home: Path, replie
     assert by_digest in log(log_home, "find", "--json", "--from", record["time"], "--to", record["time"]).stdout
     assert log(log_home, "find", "--to", "2020-01-01T00:00:00Z").returncode == 1
     assert log(log_home, "find", "--digest", "00" * 31).returncode == 1
+    for wrong in (
+        ("--digest", "xy"),
+        ("--serial", "-"),
+        ("--from", "yesterday"),
+        ("--to", "2026-01-01T00:00:00+09:00"),
+    ):
+        refused = log(log_home, "find", *wrong)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
 
 
 def test_a_proof_needs_the_public_key_alone(
     log_home: Path, replies: tuple[Server, list[bytes]], tmp_path: Path
 ) -> None:
-    token, proof, key = tmp_path / "token.tsr", tmp_path / "token.tlog-proof", log_home / "certs" / "token-log.pem"
+    token, proof, key = tmp_path / "token.tsr", tmp_path / "token.tlog-proof", log_home / "log" / "public-key.pem"
     token.write_bytes(replies[1][123])
     assert log(log_home, "prove", token, "--out", proof).returncode == 0
     nowhere = tmp_path / "nowhere"

@@ -54,7 +54,9 @@ def check_demo_home(home: Path) -> None:
             assert read_certificate(home / "certs" / f"{label}.pem").serial_number == issuer.serial
             assert keys.load(store.issuer_key(issuer.id)).public_key in issuer.certificate
         speaking = {(credential.kind.value, credential.name) for credential in store.credentials()}
-        assert speaking == {("ocsp", label) for label in issuers} | {("tsa", "rsa"), ("tsa", "p256")}
+        assert speaking == {("ocsp", label) for label in issuers} | {
+            ("tsa", name) for name in ("rsa", "p256", "authenticode")
+        }
         for name, label, state in (
             ("demo-good", "server-rsa", CertificateState.GOOD),
             ("demo-revoked", "server-rsa", CertificateState.REVOKED),
@@ -80,6 +82,7 @@ def test_the_demo_home_has_what_it_promises(demo_home: Path) -> None:
     assert document["tsa"]["units"] == {
         "rsa": {"policy": "2.999.3161.1", "accuracy_seconds": 2},
         "p256": {"policy": "2.999.3161.2", "accuracy_seconds": 2},
+        "authenticode": {"protocol": "authenticode"},
     }
 
 

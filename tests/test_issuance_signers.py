@@ -321,7 +321,7 @@ class TestCommand:
             (("--ca", "root", "--unit", "rsa"), 2, "not allowed with"),
             (("--ca", "nowhere"), 1, "there is no CA labelled 'nowhere'"),
             (("--unit", "A/B"), 1, "no name of a unit"),
-            (("--unit", "rsa", "--key", "p384"), 2, "--key"),
+            (("--unit", "rsa", "--key", "p521"), 2, "--key"),
             (("--key", "p256"), 2, "--key: only with --unit or --ca"),
             (("--ca", "root", "--key", "rsa-4096"), 2, "--key: an OCSP delegate has one of rsa-3072, p256"),
         ],

@@ -27,7 +27,7 @@ def responders(*arguments: str) -> subprocess.CompletedProcess[str]:
             ("dance",),
             (
                 "responders: argument COMMAND: invalid choice: 'dance'"
-                " (choose from 'serve', 'status', 'timestamp', 'doctor')\n"
+                " (choose from 'serve', 'status', 'timestamp', 'doctor', 'log', 'load')\n"
             ),
         ),
         (("serve", "--listen", "x"), "responders serve: argument --listen: 'x' is not HOST:PORT\n"),

@@ -17,7 +17,7 @@ from tsa_world import NOW, HandClock
 from ca_store.clock import SystemClock
 from responders.clock_monitor import ClockMonitor, decode_tracking
 from responders.kernel_clock import ClockEstimate, read_clock_estimate
-from responders.ntp import NTPError, Sample, agree, decode_answer, encode_query, query
+from responders.ntp import NTPError, Sample, agree, decode_answer, encode_query, query, split_address
 from tsa.clock import ClockFault, ClockGuard
 from tsa.settings import ClockSettings
 
@@ -175,6 +175,20 @@ def test_chronys_tracking_is_read(line: str, synchronised: bool, leap: bool) -> 
     assert (measured.at, measured.synchronised, measured.leap_due) == (5.0, synchronised, leap)
     with pytest.raises(ValueError, match="fields"):
         decode_tracking("506 Cannot talk to daemon", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("ntp.example.ac.jp", ("ntp.example.ac.jp", 123)),
+        ("127.0.0.1:11123", ("127.0.0.1", 11123)),
+        ("[::1]:11123", ("::1", 11123)),
+        ("[::1]", ("::1", 123)),
+        ("2001:db8::1", ("2001:db8::1", 123)),
+    ],
+)
+def test_servers_are_named_as_people_write_them(address: str, expected: tuple[str, int]) -> None:
+    assert split_address(address) == expected
 
 
 def test_a_query_says_nothing_of_the_host() -> None:

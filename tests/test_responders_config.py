@@ -43,12 +43,15 @@ def test_the_only_unit_is_the_default() -> None:
         ("[ocsp]\nwindow = 0", "responders.toml: [ocsp] window is 0: it must lie between 1 and 302399"),
         ("[ocsp]\nwindw = 1", "responders.toml: [ocsp] windw is not a setting known here"),
         ("[tsa]\nserial_block = 0", "responders.toml: [tsa] serial_block is 0; it must be 1 to 4294967296"),
-        ("[tsa]\ndefault_unit = 'x'", "responders.toml: [tsa] default_unit is 'x': there is no [tsa.units.x]"),
+        (
+            "[tsa]\ndefault_unit = 'x'",
+            "responders.toml: [tsa] default_unit is 'x': there is no [tsa.units.x] for RFC 3161",
+        ),
         (UNIT + UNIT.replace("rsa", "b"), "responders.toml: [tsa] default_unit is missing: there are several units"),
-        ("[tsa.units.rsa]", "responders.toml: [tsa.units.rsa] Object missing required field `policy`"),
+        ("[tsa.units.rsa]", "responders.toml: [tsa.units.rsa] policy is missing"),
         (
             UNIT + "accuracy_seconds = '1'",
-            "responders.toml: [tsa.units.rsa] accuracy_seconds: Expected `int`, got `str`",
+            "responders.toml: [tsa.units.rsa] accuracy_seconds: Expected `float`, got `str`",
         ),
         (UNIT + "colour = 1", "responders.toml: [tsa.units.rsa] colour is not a setting known here"),
         ("[tsa]\nunits = 1", "responders.toml: [tsa] units must be sections [tsa.units.NAME]"),

@@ -68,6 +68,18 @@ async def test_two_workers_and_a_restart_never_share_a_serial() -> None:
     assert len(set(taken)) == len(taken)
 
 
+async def test_a_million_serials_of_workers_that_start_again_and_again_are_unique() -> None:
+    store = MemoryStore()
+    taken: set[bytes] = set()
+    for _ in range(5):
+        workers = [allocator(store, size=65_536), allocator(store, size=65_536)]
+        for worker in workers:
+            taken.update([await worker.take() for _ in range(100_000)])
+            await worker.close()
+    assert len(taken) == 1_000_000
+    assert {(len(each), each[0] & 0xC0) for each in taken} == {(SERIAL_SIZE, 0x40)}
+
+
 async def test_the_next_block_is_reserved_while_this_one_lasts() -> None:
     store = SlowStore()
     store.answer.set()

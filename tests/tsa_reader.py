@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from asn1crypto import cms, core, tsp
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 
 class OptionalTokenResp(core.Sequence):  # type: ignore[misc]  # asn1crypto ships no types
@@ -66,3 +70,26 @@ def check_der(encoded: bytes) -> None:
     response = OptionalTokenResp.load(encoded, strict=True)
     assert response.native is not None
     assert response.copy().dump(force=True) == encoded
+
+
+def signer_of(opened: Opened) -> x509.Certificate:
+    """The certificate in a token that its signer identifier names, whose key (RSA or EC) made the signature."""
+    info = opened.signer_info
+    sid = info["sid"].chosen
+    named = sid["serial_number"].native, sid["issuer"].dump()
+    (signer,) = [
+        each
+        for each in map(x509.load_der_x509_certificate, opened.certificates)
+        if (each.serial_number, each.issuer.public_bytes()) == named
+    ]
+    content = bytes(opened.signed_data["encap_content_info"]["content"])
+    name = info["digest_algorithm"]["algorithm"].native
+    assert opened.attribute("message_digest").native == hashlib.new(name, content).digest()
+    key, digest = signer.public_key(), getattr(hashes, name.upper())()
+    signature, signed = info["signature"].native, info["signed_attrs"].untag().dump()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, signed, ec.ECDSA(digest))
+    else:
+        assert isinstance(key, rsa.RSAPublicKey)
+        key.verify(signature, signed, padding.PKCS1v15(), digest)
+    return signer

@@ -194,7 +194,7 @@ class Authority:
         unsigned = template.prepare(policy, imprint, serial, gen_time, request.nonce)
         message = template.to_be_signed(unsigned)
         signer = unit.signer
-        signature = await self._gate.sign(signer, message) if signer.slow else signer.sign(message)
+        signature = await self._gate.sign(signer, message)
         self.clock_guard.check_covers(gen_time / _MILLI, unit.settings.accuracy_seconds)
         if token_log is not None:
             await token_log.committed(token_log.append(unsigned.tst_info))

@@ -26,7 +26,7 @@ _WITH_TOKEN: Final = (0, 1)
 
 _NONCE_OCTETS: Final = 8
 
-_UNREADABLE: Final = (
+UNREADABLE: Final = (
     ValueError,
     TypeError,
     LookupError,
@@ -83,6 +83,18 @@ class TimeStamp:
     """The signing certificate first, the trust anchor last."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadReply:
+    """A reply to a query, whose signature nobody has verified yet. The fields are those of a TimeStamp."""
+
+    gen_time: float
+    serial: int
+    policy: str
+    accuracy: float | None
+    token: bytes
+    signed: SignedToken
+
+
 def fresh_nonce() -> int:
     """A nonce with 64 random bits, positive and always of the same length."""
     return int.from_bytes(b"\x01" + secrets.token_bytes(_NONCE_OCTETS), "big")
@@ -106,6 +118,24 @@ def verify_reply(
     the path from the signer to one of ``anchors`` at the token's time. ``others`` are certificates that may be needed
     besides those in the token. Raises ReplyError.
     """
+    read = read_reply(reply, query)
+    try:
+        path = read.signed.verify(anchors, others, int(read.gen_time))
+    except UNREADABLE as error:
+        raise _unreadable(error) from error
+    return TimeStamp(
+        gen_time=read.gen_time,
+        serial=read.serial,
+        policy=read.policy,
+        accuracy=read.accuracy,
+        signer=path[0].subject.rfc4514_string(),
+        token=read.token,
+        path=tuple(path),
+    )
+
+
+def read_reply(reply: bytes, query: Query) -> ReadReply:
+    """Check everything of a reply but who signed it: status, imprint, nonce and policy. Raises ReplyError."""
     try:
         response = _TimeStampResp.load(reply, strict=True)
         has_token = not isinstance(response["time_stamp_token"], core.Void)
@@ -114,19 +144,20 @@ def verify_reply(
         signed = SignedToken.decode(token)
         info = tsp.TSTInfo.load(signed.content, strict=True)
         _check_info(info, query)
-        gen_time = _gen_time(info["gen_time"])
-        path = signed.verify(anchors, others, int(gen_time))
-        return TimeStamp(
-            gen_time=gen_time,
+        return ReadReply(
+            gen_time=_gen_time(info["gen_time"]),
             serial=int(info["serial_number"]),
             policy=info["policy"].dotted,
             accuracy=_accuracy(info["accuracy"]),
-            signer=path[0].subject.rfc4514_string(),
             token=token,
-            path=tuple(path),
+            signed=signed,
         )
-    except _UNREADABLE as error:
-        raise MalformedReply(f"the reply cannot be read: {str(error).partition(chr(10))[0]}") from error
+    except UNREADABLE as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> MalformedReply:
+    return MalformedReply(f"the reply cannot be read: {str(error).partition(chr(10))[0]}")
 
 
 class _TimeStampResp(core.Sequence):  # type: ignore[misc]  # asn1crypto ships no types

@@ -25,6 +25,10 @@ _DAY: Final = 86_400
 _LEAP_MARGIN: Final = 2.0
 """Seconds before and after midnight UTC in which no time is given out when a leap second is due."""
 _LEAP: Final = 1.0
+_APART: Final = 0.01
+"""Seconds that may pass around a reading of the clock that is compared with the monotonic one."""
+_LOOKS: Final = 4
+"""How often it is read again when it was more."""
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +78,8 @@ class ClockGuard:
         self._settings = settings
         self._tolerance = settings.tolerance
         self._measured = settings.source != "host"
-        self._offset = clock.now() - clock.monotonic()
+        reading, moment = self._look()
+        self._offset = reading - moment
         self._last = 0.0
         self._held_until = -math.inf
         self._measurement: Measurement | None = None
@@ -92,20 +97,22 @@ class ClockGuard:
         self._measurement = measurement
 
     def check(self, slack: float) -> ClockFault | None:
-        """What is wrong with the clock at present, for a token that leaves ``slack`` seconds for its error."""
-        reading, moment = self._clock.now(), self._clock.monotonic()
+        """What is wrong with the clock at present, for the token that leaves it the least: ``slack`` seconds."""
+        reading, moment = self._look()
         fault = self._judge(reading, moment, slack)
         self._note(fault, reading)
         return fault
 
     def read(self, slack: float) -> float:
         """POSIX seconds, for a token that leaves ``slack`` seconds for the clock's error. Raises TimeNotAvailable."""
-        reading, moment = self._clock.now(), self._clock.monotonic()
+        reading, moment = self._look()
         fault = self._judge(reading, moment, slack)
-        if fault is not None or self._fault is not None:
-            self._note(fault, reading)
         if fault is not None:
+            self._note(fault, reading)
             raise _refusal(fault)
+        # Where the error fits one unit's accuracy and not another's, only ``check`` says that it is over.
+        if self._fault not in (None, ClockFault.ERROR_BOUND):
+            self._note(None, reading)
         self._last = max(self._last, reading)
         return self._last
 
@@ -114,13 +121,24 @@ class ClockGuard:
         contain the present when the signature is made. Raises SigningOverload when it waited too long, TimeNotAvailable
         when the clock was set meanwhile.
         """
-        reading, moment = self._clock.now(), self._clock.monotonic()
+        reading, moment = self._look()
         if abs(reading - moment - self._offset) > self._tolerance or reading < gen_time - self._tolerance:
             fault = self._judge(reading, moment, math.inf) or ClockFault.BACKWARD
             self._note(fault, reading)
             raise _refusal(fault)
         if reading + self._bound(moment) > gen_time + accuracy:
             raise SigningOverload("the signature came too late for the time it states")
+
+    def _look(self) -> tuple[float, float]:
+        """POSIX and monotonic seconds of one moment. A process that is put to sleep between two readings, by a busy
+        host or a paused machine, would take the pause for a step.
+        """
+        before, reading, moment = self._clock.monotonic(), self._clock.now(), self._clock.monotonic()
+        for _ in range(_LOOKS):
+            if moment - before <= _APART:
+                break
+            before, reading, moment = moment, self._clock.now(), self._clock.monotonic()
+        return reading, moment
 
     def _bound(self, moment: float) -> float:
         measurement = self._measurement

@@ -89,7 +89,9 @@ def verify(log: SignedLog, kept: Iterable[Checkpoint] = ()) -> None:
     if any(each.root != tree.root() for each in wanted.get(0, ())):
         raise LogDamaged(f"{name}: another history was signed: the roots at 0 differ")
     for _, entry in files.entries():
-        tree.append(leaf_hash(entry), tiles.collect)
+        leaf = leaf_hash(entry)
+        tiles.collect(0, leaf)
+        tree.append(leaf, tiles.collect)
         for each in wanted.get(tree.size, ()):
             if each.root != tree.root():
                 raise LogDamaged(f"{name}: another history was signed: the roots at {tree.size} differ")

@@ -43,29 +43,27 @@ class Frontier:
 
     def __init__(self) -> None:
         self.size = 0
-        self._peaks: list[tuple[int, bytes]] = []
+        self._peaks: list[bytes] = []
 
     def append(self, leaf: bytes, at_tile: Callable[[int, bytes], None] | None = None) -> None:
-        """Add a leaf's hash. ``at_tile`` is told each hash that belongs into a tile, with the tile's level."""
-        height = 0
-        peaks = self._peaks
-        if at_tile is not None:
-            at_tile(0, leaf)
-        while peaks and peaks[-1][0] == height:
-            leaf = node_hash(peaks.pop()[1], leaf)
+        """Add a leaf's hash. ``at_tile`` is told each further hash that belongs into a tile, with the tile's level."""
+        peaks, size, height = self._peaks, self.size, 0
+        # Each one bit at the end of the old size is a full subtree that now gets its right half.
+        while size & 1:
+            leaf = node_hash(peaks.pop(), leaf)
+            size >>= 1
             height += 1
             if at_tile is not None and not height % TILE_HEIGHT:
                 at_tile(height // TILE_HEIGHT, leaf)
-        peaks.append((height, leaf))
+        peaks.append(leaf)
         self.size += 1
 
     def root(self) -> bytes:
         """The Merkle Tree Hash of everything appended."""
         if not self._peaks:
             return EMPTY_ROOT
-        peaks = iter(reversed(self._peaks))
-        _, root = next(peaks)
-        for _, left in peaks:
+        *peaks, root = self._peaks
+        for left in reversed(peaks):
             root = node_hash(left, root)
         return root
 

@@ -63,17 +63,18 @@ class OpenLog:
     def commit(self, entries: list[bytes]) -> None:
         """Put entries onto the disk and sign for them. After an OSError this log is at its end."""
         self._write_entries(entries)
-        tiles: dict[str, list[bytes]] = {}
+        levels: dict[int, list[bytes]] = {0: []}
+        append, leaves = self._tree.append, levels[0]
 
         def collect(level: int, value: bytes) -> None:
-            width = self._widths.get(level, 0)
-            self._widths[level] = width + 1
-            tiles.setdefault(tile_path(level, width // TILE_WIDTH), []).append(value)
+            levels.setdefault(level, []).append(value)
 
         for entry in entries:
-            self._tree.append(leaf_hash(entry), collect)
-        for path, hashes in tiles.items():
-            self._append(path, b"".join(hashes))
+            leaf = leaf_hash(entry)
+            leaves.append(leaf)
+            append(leaf, collect)
+        for level, hashes in levels.items():
+            self._write_tiles(level, hashes)
         checkpoint = Checkpoint(self._origin, self._tree.size, self._tree.root())
         self._replace(CHECKPOINT, sign_checkpoint(checkpoint, self._signer).encode())
 
@@ -83,6 +84,15 @@ class OpenLog:
             index, used = divmod(size + at, TILE_WIDTH)
             part = entries[at : at + TILE_WIDTH - used]
             self._append(tile_path("entries", index), b"".join(map(pack, part)), durable=True)
+            at += len(part)
+
+    def _write_tiles(self, level: int, hashes: list[bytes]) -> None:
+        at, width = 0, self._widths.get(level, 0)
+        self._widths[level] = width + len(hashes)
+        while at < len(hashes):
+            index, used = divmod(width + at, TILE_WIDTH)
+            part = hashes[at : at + TILE_WIDTH - used]
+            self._append(tile_path(level, index), b"".join(part))
             at += len(part)
 
     def _append(self, path: str, octets: bytes, *, durable: bool = False) -> None:
@@ -172,6 +182,15 @@ class TokenLog:
         self._thread.join()
 
     def _work(self) -> None:
+        """The thread's life. That it ends by a fault of ours must not look like a disk that keeps up."""
+        try:
+            self._commit_for_ever()
+        except BaseException:
+            log.exception("no time-stamps: the log of tokens has ended by an internal fault")
+            self.fault = "internal fault"
+            raise
+
+    def _commit_for_ever(self) -> None:
         settings, done = self._settings, 0
         while True:
             self._wanted.wait()

@@ -1,0 +1,670 @@
+"""What carries time-stamps: methods, media types, framing, and both protocols at one address, on a running server.
+
+RFC 3161 §3.4, and what clients insist on: an exact media type, a length, HTTP 200, one answer to one request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from asn1crypto import core
+from countersignatures import DATA_OID, LINE, REQUEST_OID, SIGNATURE, lines, open_countersignature, request
+from cryptography.hazmat.primitives.serialization import Encoding
+from http_wire import Wire, exchange, get, post
+from strangers import attempt, certificate, load, run
+from test_tsa_requests import F1
+from tsa_reader import open_reply
+from tsa_server import outcome, query
+
+from ca_store import der
+
+if TYPE_CHECKING:
+    from http_wire import Answer
+    from running_server import Server
+
+PROGRAM = Path(str(getattr(find_spec("pip._vendor.distlib"), "origin", ""))).with_name("t64.exe")
+"""A PE file that is there wherever pip is."""
+REPLY, OCTETS = "application/timestamp-reply", "application/octet-stream"
+QUERY = "Content-Type: application/timestamp-query"
+NONCES = [der.integer(number) for number in range(1000, 1040)]
+
+
+@pytest.fixture(name="server")
+def own_server(tsa_server: Server) -> Server:
+    """Not the demo home's."""
+    return tsa_server
+
+
+def check_granted(answer: Answer, nonce: bytes = b"") -> None:
+    """Everything that the strictest client looks at."""
+    check_reply(answer)
+    opened = open_reply(answer.body)
+    assert opened.status == 0, opened.text
+    found = opened.tst_info["nonce"]
+    assert (b"" if isinstance(found, core.Void) else found.dump()) == nonce
+
+
+def check_reply(answer: Answer) -> None:
+    assert re.fullmatch(r"HTTP/1\.[01] 200 OK", answer.line)
+    assert answer.field("Content-Type") == REPLY
+    assert answer.field("Content-Length") == str(len(answer.body))
+    assert answer.body[:1] == b"0"
+    assert answer.names <= {"content-type", "content-length", "date", "connection"}
+
+
+def check_refused(answer: Answer, status: int) -> None:
+    """A short text and no page."""
+    assert answer.status == status
+    assert answer.field("Content-Type") == "text/plain; charset=utf-8"
+    assert len(answer.body) < 300
+    assert b"<" not in answer.body
+
+
+class TestReply:
+    @pytest.mark.parametrize(
+        "body",
+        [query(), query(certificates=True), query(policy="1.2.3"), b"0\0", b""],
+        ids=["granted", "with certificates", "another policy", "an empty SEQUENCE", "nothing"],
+    )
+    def test_has_exactly_one_type_and_one_length_and_is_200(self, server: Server, body: bytes) -> None:
+        """Whether granted or refused; no redirect, no challenge, no encoding, no cookie."""
+        check_reply(exchange(server, post(body, "/tsa", QUERY)))
+
+    @pytest.mark.parametrize(
+        "accept",
+        [
+            "application/timestamp-query",
+            "application/timestamp-response",
+            "application/timestamp-reply; q=0",
+            "application/json",
+            "text/html, image/gif, image/jpeg, */*; q=0.2",
+            "*/*;q=0",
+            "",
+        ],
+    )
+    def test_does_not_depend_on_what_the_client_accepts(self, server: Server, accept: str) -> None:
+        fields = (QUERY, f"Accept: {accept}", "Accept-Encoding: gzip, deflate, br", "TE: trailers")
+        check_granted(exchange(server, post(query(nonce=NONCES[0]), "/tsa", *fields)), NONCES[0])
+
+    @pytest.mark.parametrize(
+        "media_type",
+        [
+            "application/timestamp-query; charset=utf-8",
+            "APPLICATION/Timestamp-Query",
+            "application/timestamp-request",
+            "application/octet-stream",
+            "application/x-www-form-urlencoded",
+            "text/xml",
+            "",
+            None,
+        ],
+    )
+    @pytest.mark.parametrize("target", ["/tsa", "/tsa/p256", "/"])
+    def test_does_not_depend_on_the_media_type_of_the_request(
+        self, server: Server, target: str, media_type: str | None
+    ) -> None:
+        fields = () if media_type is None else (f"Content-Type: {media_type}",)
+        check_granted(exchange(server, post(query(nonce=NONCES[1]), target, *fields)), NONCES[1])
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            ("Authorization: Basic dHNhOnNlY3JldA==",),
+            ("Cookie: a=b",),
+            ("Range: bytes=0-9", "If-None-Match: *", "If-Modified-Since: Mon, 01 Jan 2035 00:00:00 GMT"),
+            ("Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"),
+            ("Origin: https://example.com", "Sec-Fetch-Mode: cors"),
+            ("X-Forwarded-Proto: https", "Upgrade-Insecure-Requests: 1"),
+        ],
+        ids=lambda fields: fields[0].partition(":")[0],
+    )
+    def test_is_whole_whatever_else_the_request_carries(self, server: Server, fields: tuple[str, ...]) -> None:
+        check_granted(exchange(server, post(query(nonce=NONCES[2]), "/tsa", QUERY, *fields)), NONCES[2])
+
+
+class TestFraming:
+    def test_of_http_1_0_ends_the_connection_unless_it_is_to_be_kept(self, server: Server) -> None:
+        """Old JDKs behind proxies, and osslsigncode."""
+        with Wire(server) as wire:
+            answer = wire.ask(post(query(nonce=NONCES[3]), "/tsa", QUERY, version="1.0"))
+            check_granted(answer, NONCES[3])
+            assert answer.field("Connection") == "close"
+            assert wire.ended()
+        with Wire(server) as wire:
+            for nonce in NONCES[:3]:
+                answer = wire.ask(post(query(nonce=nonce), "/tsa", QUERY, "Connection: keep-alive", version="1.0"))
+                check_granted(answer, nonce)
+                assert answer.field("Connection") == "keep-alive"
+
+    def test_connection_close_is_kept_to(self, server: Server) -> None:
+        with Wire(server) as wire:
+            answer = wire.ask(post(query(nonce=NONCES[3]), "/tsa", QUERY, "Connection: close"))
+            check_granted(answer, NONCES[3])
+            assert wire.ended()
+
+    @pytest.mark.parametrize("size", [1, 7, 1000])
+    def test_in_chunks_is_put_together_and_answered_with_a_length(self, server: Server, size: int) -> None:
+        """OpenSSL's client never looks at Transfer-Encoding: the first octet of the body must be 0x30."""
+        body = query(nonce=NONCES[4])
+        parts = [body[at : at + size] for at in range(0, len(body), size)]
+        chunks = b"".join(b"%x;a=b\r\n%b\r\n" % (len(part), part) for part in parts)
+        head = post(b"", "/tsa", QUERY, "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
+        with Wire(server) as wire:
+            for _ in range(2):
+                check_granted(wire.ask(head + chunks + b"0\r\n\r\n"), NONCES[4])
+
+    def test_that_expects_100_gets_it_before_the_body_is_sent(self, server: Server) -> None:
+        """.NET, curl."""
+        whole = post(query(nonce=NONCES[5]), "/tsa", QUERY, "Expect: 100-continue")
+        head, end, body = whole.partition(b"\r\n\r\n")
+        with Wire(server) as wire:
+            for _ in range(3):
+                wire.send(head + end)
+                assert (wire.line(), wire.line()) == ("HTTP/1.1 100 Continue", "")
+                check_granted(wire.ask(body), NONCES[5])
+
+    def test_that_expects_100_and_does_not_wait_is_answered_once(self, server: Server) -> None:
+        expecting = post(query(nonce=NONCES[6]), "/tsa", QUERY, "Expect: 100-Continue")
+        with Wire(server) as wire:
+            for _ in range(3):
+                wire.send(expecting)
+                answer = wire.read_final()
+                check_granted(answer, NONCES[6])
+
+    def test_of_http_1_0_gets_no_100(self, server: Server) -> None:
+        expecting = post(query(nonce=NONCES[7]), "/tsa", QUERY, "Expect: 100-continue", version="1.0")
+        check_granted(exchange(server, expecting), NONCES[7])
+
+    def test_too_long_is_413_before_it_is_sent(self, server: Server) -> None:
+        with Wire(server) as wire:
+            head = post(b"", "/tsa", QUERY, "Expect: 100-continue")
+            check_refused(wire.ask(head.replace(b"Content-Length: 0", b"Content-Length: 1073741824")), 413)
+
+    def test_octet_by_octet_is_answered(self, server: Server) -> None:
+        with Wire(server) as wire:
+            for octet in post(query(nonce=NONCES[8]), "/tsa", QUERY):
+                wire.send(bytes([octet]))
+            check_granted(wire.read(), NONCES[8])
+
+    def test_a_connection_is_good_after_every_refusal(self, server: Server) -> None:
+        """Programs that sign many files keep theirs."""
+        with Wire(server) as wire:
+            for refused, status in (
+                (post(b"0\0", "/tsa", QUERY), 200),
+                (post(query(policy="1.2.3"), "/tsa", QUERY), 200),
+                (post(F1, "/tsa/nobody", QUERY), 404),
+                (get("/tsa", method="PUT"), 405),
+                (get("/nothing"), 404),
+            ):
+                assert wire.ask(refused).status == status
+                check_granted(wire.ask(post(query(nonce=NONCES[9]), "/tsa", QUERY)), NONCES[9])
+
+    def test_pipelined_is_answered_in_order(self, server: Server) -> None:
+        """Slow and quick signatures, rejections and descriptions, none of which overtakes another."""
+        targets = ("/tsa", "/tsa/p256", "/tsa/ml-dsa")
+        with Wire(server) as wire:
+            asked = b""
+            for at, nonce in enumerate(NONCES):
+                asked += post(query(nonce=nonce), targets[at % 3], QUERY) + post(b"0\0", "/tsa") + get("/tsa")
+            wire.send(asked)
+            for nonce in NONCES:
+                check_granted(wire.read(), nonce)
+                assert open_reply(wire.read().body).status == 2
+                assert wire.read().field("Content-Type") == "application/json"
+
+
+CRYPT32 = bytes.fromhex(
+    "30430201013031300d060960864801650304020105000420"
+    "98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4"
+    "02081fba2cacd759120c0101ff"
+)
+JDK_17 = bytes.fromhex(
+    "30430201013031300d060960864801650304020105000420"
+    "daaaa8f5047774acc49d18b2d145f4df86d332e9354d7641629291851a655e77"
+    "02082248b02a68deb1fc0101ff"
+)
+JDK_21 = bytes.fromhex(
+    "3051020101303f300b0609608648016503040202"
+    "0430000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f"
+    "02082248b02a68deb1fc0101ff"
+)
+"""SHA-384 without parameters."""
+OSSLSIGNCODE = bytes.fromhex(
+    "30440201013031300d060960864801650304020105000420"
+    "1f6f6e37b7b47d28a3ac29dd55628ad396bfd5214bbb17330a86add298fe5841"
+    "02090094c532a6cad6ae490101ff"
+)
+PYHANKO = bytes.fromhex(
+    "30430201013031300d060960864801650304020105000420"
+    "daaaa8f5047774acc49d18b2d145f4df86d332e9354d7641629291851a655e77"
+    "020801ffffffffffff000101ff"
+)
+
+JAVA_ACCEPT = "Accept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
+CLIENTS = {
+    "jarsigner of OpenJDK 17": (
+        "POST /tsa HTTP/1.1",
+        (
+            QUERY,
+            "Cache-Control: no-cache",
+            "Pragma: no-cache",
+            "User-Agent: Java/17.0.21.1",
+            "Host: 127.0.0.1:18080",
+            "Accept: text/html, image/gif, image/jpeg, */*; q=0.2",
+            "Connection: keep-alive",
+        ),
+        JDK_17,
+    ),
+    "jarsigner of OpenJDK 21": (
+        "POST /tsa HTTP/1.1",
+        (QUERY, "User-Agent: Java/21.0.2", "Host: 127.0.0.1:18080", "Accept: */*", "Connection: keep-alive"),
+        JDK_21,
+    ),
+    "adt on Java 8": (
+        "POST /tsa HTTP/1.1",
+        (
+            QUERY,
+            "Cache-Control: no-cache",
+            "Pragma: no-cache",
+            "User-Agent: Java/1.8.0_392",
+            "Host: timestamp.example.ac.jp",
+            JAVA_ACCEPT,
+            "Connection: keep-alive",
+        ),
+        JDK_17,
+    ),
+    "Java behind a proxy of HTTP/1.0": (
+        "POST http://tsa.example.ac.jp/tsa HTTP/1.0",
+        (QUERY, "User-Agent: Java/1.6.0_45", "Host: tsa.example.ac.jp", JAVA_ACCEPT, "Proxy-Connection: keep-alive"),
+        JDK_17,
+    ),
+    "signtool /tr": (
+        "POST /tsa HTTP/1.1",
+        ("Connection: Keep-Alive", QUERY, "User-Agent: Transport", "Host: 127.0.0.1:18080"),
+        CRYPT32,
+    ),
+    ".NET Framework": (
+        "POST /tsa HTTP/1.1",
+        (QUERY, "Host: 127.0.0.1:18080", "Expect: 100-continue", "Connection: Keep-Alive"),
+        CRYPT32,
+    ),
+    ".NET": ("POST /tsa HTTP/1.1", ("Host: 127.0.0.1:18080", QUERY), CRYPT32),
+    "jsign": (
+        "POST /tsa HTTP/1.1",
+        (
+            "Content-type: application/timestamp-query",
+            "Accept: application/timestamp-query",
+            "User-Agent: Transport",
+            "Cache-Control: no-cache",
+            "Pragma: no-cache",
+            "Host: 127.0.0.1:18080",
+            "Connection: keep-alive",
+        ),
+        JDK_17,
+    ),
+    "osslsigncode -ts": (
+        "POST /tsa HTTP/1.0",
+        ("Host: 127.0.0.1", "Connection: keep-alive", QUERY),
+        OSSLSIGNCODE,
+    ),
+    "osslsigncode -ts on libcurl": (
+        "POST /tsa HTTP/1.1",
+        ("Host: 127.0.0.1:18080", "User-Agent: Transport", QUERY, "Accept: application/timestamp-reply"),
+        OSSLSIGNCODE,
+    ),
+    "pyHanko": (
+        "POST /tsa HTTP/1.1",
+        (
+            "Host: 127.0.0.1:18080",
+            "User-Agent: python-requests/2.31.0",
+            "Accept-Encoding: gzip, deflate",
+            "Accept: */*",
+            "Connection: keep-alive",
+            QUERY,
+        ),
+        PYHANKO,
+    ),
+    "osslsigncode -t": (
+        "POST /tsa HTTP/1.0",
+        ("Host: 127.0.0.1", "Connection: keep-alive", "Content-Type: application/octet-stream"),
+        lines(request()),
+    ),
+    "signtool /t": (
+        "POST /tsa HTTP/1.1",
+        (
+            "Connection: Keep-Alive",
+            "Content-Type: application/octet-stream",
+            "Accept: application/octet-stream",
+            "User-Agent: Transport",
+            "Host: 127.0.0.1:18080",
+        ),
+        lines(request(), b"\r\n") + b"\0",
+    ),
+    "jsign, the older protocol": (
+        "POST /tsa HTTP/1.1",
+        (
+            "Content-type: application/octet-stream",
+            "Accept: application/octet-stream",
+            "User-Agent: Transport",
+            "Cache-Control: no-cache",
+            "Pragma: no-cache",
+            "Host: 127.0.0.1:18080",
+            "Connection: keep-alive",
+        ),
+        lines(request()).replace(b"\n", b""),
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "fields", "body"), CLIENTS.values(), ids=CLIENTS)
+def test_what_real_clients_send_is_granted_twice_over_one_connection(
+    server: Server, line: str, fields: tuple[str, ...], body: bytes
+) -> None:
+    octets = "".join(f"{each}\r\n" for each in (line, *fields, f"Content-Length: {len(body)}", "")).encode() + body
+    with Wire(server) as wire:
+        for _ in range(1 if "1.0" in line and "Connection: keep-alive" not in fields else 2):
+            wire.send(octets)
+            answer = wire.read_final()
+            if body[:1] == b"M":
+                assert (answer.status, answer.field("Content-Type")) == (200, OCTETS)
+                assert open_countersignature(answer.body).content == SIGNATURE
+                continue
+            check_reply(answer)
+            opened = open_reply(answer.body)
+            assert opened.status == 0, opened.text
+            assert opened.tst_info["message_imprint"].dump() in body
+            nonce = core.Sequence.load(body)[2].dump()
+            assert opened.tst_info["nonce"].dump() == nonce
+            assert opened.certificates
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        ("target", "policy"),
+        [
+            ("/tsa", "2.999.3161.1"),
+            ("/tsa/", "2.999.3161.1"),
+            ("/tsa?", "2.999.3161.1"),
+            ("/tsa?td=sha256", "2.999.3161.1"),
+            ("/", "2.999.3161.1"),
+            ("http://tsa.example.ac.jp/tsa", "2.999.3161.1"),
+            ("/tsa/rsa", "2.999.3161.1"),
+            ("/tsa/p256", "2.999.3161.2"),
+            ("/tsa/p256/", "2.999.3161.2"),
+            ("/tsa/p256?x", "2.999.3161.2"),
+        ],
+    )
+    def test_of_a_unit_is_taken_as_clients_write_it(self, server: Server, target: str, policy: str) -> None:
+        answer = exchange(server, post(query(), target, QUERY))
+        check_granted(answer)
+        assert open_reply(answer.body).tst_info["policy"].dotted == policy
+
+    @pytest.mark.parametrize(
+        "target",
+        ["/tsa/nobody", "/tsa/P256", "/tsa/p256/rsa", "/tsa/../tsa", "/tsa/%72sa", "/tsa/rsa%00", "/TSA", "/tsax"],
+    )
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+    def test_of_no_unit_is_404_and_no_other_units(self, server: Server, target: str, method: str) -> None:
+        octets = post(F1, target, QUERY) if method == "POST" else get(target, method=method)
+        with Wire(server) as wire:
+            wire.send(octets)
+            answer = wire.read(bodiless=method == "HEAD")
+        check_refused(answer, 404)
+
+    def test_of_the_unit_for_the_older_protocol_answers_no_rfc_3161(self, server: Server) -> None:
+        """RFC 3161 §2.3: a key is for one of them."""
+        check_refused(exchange(server, post(F1, "/tsa/authenticode", QUERY)), 404)
+        check_refused(exchange(server, get("/tsa/authenticode")), 404)
+        assert "authenticode" not in json.loads(exchange(server, get("/tsa")).body)["units"]
+
+    @pytest.mark.parametrize("target", ["/tsa", "/tsa/", "/tsa/p256"])
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"])
+    def test_says_which_methods_it_has(self, server: Server, method: str, target: str) -> None:
+        answer = exchange(server, get(target, method=method))
+        check_refused(answer, 405)
+        assert set(answer.field("Allow").split(", ")) == {"GET", "HEAD", "POST"}
+
+
+BROWSER = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+HOSTILE = (
+    'Host: "><script>alert(1)</script>',
+    "Host: tsa.example.ac.jp/<img src=x onerror=alert(1)>",
+    "Host: a.example'onmouseover='alert(1)",
+    "Host: a.example:80:80",
+    "Host: {0.__class__}",
+)
+
+
+class TestDescription:
+    @pytest.mark.parametrize(
+        ("accept", "media_type"),
+        [
+            (None, "application/json"),
+            ("Accept: */*", "application/json"),
+            ("Accept: application/json", "application/json"),
+            ("Accept: application/json, text/html", "application/json"),
+            (BROWSER, "text/html; charset=utf-8"),
+            ("Accept: TEXT/HTML", "text/html; charset=utf-8"),
+        ],
+    )
+    @pytest.mark.parametrize("target", ["/tsa", "/tsa/p256"])
+    def test_is_json_for_programs_and_a_page_for_people(
+        self, server: Server, target: str, accept: str | None, media_type: str
+    ) -> None:
+        fields = () if accept is None else (accept,)
+        with Wire(server) as wire:
+            answer = wire.ask(get(target, *fields))
+            assert (answer.status, answer.field("Content-Type")) == (200, media_type)
+            assert answer.field("Vary") == "Accept"
+            wire.send(get(target, *fields, method="HEAD"))
+            head = wire.read(bodiless=True)
+            assert {*head.fields} - {*answer.fields} <= {("Date", head.field("Date"))}
+            check_granted(wire.ask(post(F1)))
+        unit = target.removeprefix("/tsa/") if "/tsa/" in target else "rsa"
+        if media_type == "application/json":
+            described = json.loads(answer.body)
+            assert described["unit"] == unit
+            assert described["authenticode"] is True
+            leaf = load(certificate(server.home, "tsa" if unit == "rsa" else f"tsa-{unit}"))
+            assert described["certificates"][0] == leaf.public_bytes(Encoding.PEM).decode()
+        else:
+            assert f"<h2>{unit}</h2>" in answer.body.decode()
+
+    @pytest.mark.parametrize("host", HOSTILE)
+    def test_never_repeats_a_hostile_host(self, server: Server, host: str) -> None:
+        answer = exchange(server, get("/tsa", BROWSER, host))
+        if answer.status == 400:
+            check_refused(answer, 400)
+            return
+        assert answer.status == 200
+        page = answer.body.decode()
+        assert "http://127.0.0.1:8080/tsa" in page
+        assert host.removeprefix("Host: ") not in page
+        assert not re.search(r"<script|onerror|onmouseover|__class__|:80:80", page)
+        assert answer.field("Content-Security-Policy").startswith("default-src 'none'")
+        assert answer.field("X-Content-Type-Options") == "nosniff"
+
+    def test_says_the_address_that_the_client_used(self, server: Server) -> None:
+        page = exchange(server, get("/tsa/p256", BROWSER, "Host: tsa.example.ac.jp:8080")).body.decode()
+        assert "http://tsa.example.ac.jp:8080/tsa/p256" in page
+
+
+SHAPES = {
+    "lines": lines(request()),
+    "one line": lines(request()).replace(b"\n", b""),
+    "one line with its end": lines(request()).replace(b"\n", b"") + b"\r\n",
+    "a NUL behind it": lines(request()).replace(b"\n", b"") + b"\0",
+    "lines of CRLF and a NUL": lines(request(), b"\r\n") + b"\0",
+    "an empty line in front": b"\r\n" + lines(request()),
+}
+TRUNCATED = lines(request()).replace(b"\n", b"")
+BROKEN = {
+    "base64 cut in a group": (TRUNCATED[:-1], "is not base64"),
+    "base64 cut by a group": (TRUNCATED[:-4], "is not the encoding of a time-stamp request"),
+    "base64 with another letter": (TRUNCATED[:50] + b"*" + TRUNCATED[51:], "is not base64"),
+    "base64 of the URL alphabet": (TRUNCATED.replace(b"+", b"-").replace(b"/", b"_"), "is not base64"),
+    "padding in the middle": (TRUNCATED[:40] + b"=" + TRUNCATED[41:], "is not base64"),
+    "octets behind the request": (lines(request() + b"\0\0"), "is not the encoding of a time-stamp request"),
+    "another OID": (lines(request(oid="1.3.6.1.4.1.311.3.2.2")), "is not a time-stamp request of Authenticode"),
+    "content that is no data": (
+        lines(request(content="1.2.840.113549.1.7.5")),
+        "is not the encoding of a time-stamp request",
+    ),
+    "no content": (
+        lines(der.sequence(der.oid(REQUEST_OID), der.sequence(der.oid(DATA_OID)), der.octet_string(bytes(80)))),
+        "does not hold a signature",
+    ),
+    "an empty signature": (lines(request(b"")), "does not hold a signature"),
+    "RFC 3161 in base64": (lines(query("sha512")), "is not the encoding of a time-stamp request"),
+    "a whole file": (b"M" + b"AAAA" * 3000, "has more than 8192 octets"),
+}
+
+
+def countersign(server: Server, body: bytes, target: str = "/tsa", *fields: str) -> Answer:
+    return exchange(server, post(body, target, *(fields or ("Content-Type: application/octet-stream",))))
+
+
+class TestOlderProtocol:
+    """``signtool /t`` at the addresses of RFC 3161: the body decides."""
+
+    @pytest.mark.parametrize("body", SHAPES.values(), ids=SHAPES)
+    @pytest.mark.parametrize("target", ["/tsa", "/tsa/p256", "/tsa/authenticode", "/"])
+    def test_is_answered_in_every_shape_at_every_address(self, server: Server, target: str, body: bytes) -> None:
+        answer = countersign(server, body, target)
+        assert answer.line == "HTTP/1.1 200 OK"
+        assert answer.field("Content-Type") == OCTETS
+        assert answer.names <= {"content-type", "content-length", "date"}
+        assert open_countersignature(answer.body).content == SIGNATURE
+
+    @pytest.mark.parametrize("media_type", ["application/timestamp-query", "text/plain", ""])
+    def test_is_told_by_the_body_and_not_by_the_media_type(self, server: Server, media_type: str) -> None:
+        answer = countersign(server, SHAPES["lines"], "/tsa", f"Content-Type: {media_type}", f"Accept: {REPLY}")
+        assert (answer.status, answer.field("Content-Type")) == (200, OCTETS)
+
+    def test_is_answered_in_lines_of_base64(self, server: Server) -> None:
+        """osslsigncode cannot decode it without."""
+        text = countersign(server, SHAPES["one line"]).body
+        assert text.endswith(b"\n")
+        *full, last = text.split(b"\n")[:-1]
+        assert {len(line) for line in full} == {LINE}
+        assert 0 < len(last) <= LINE
+        assert re.fullmatch(rb"[A-Za-z0-9+/\n]+={0,2}\n", text)
+
+    @pytest.mark.parametrize("size", [64, 70, 256, 384, 512, 1024])
+    def test_signs_the_attributes_over_the_signature_that_was_sent(self, server: Server, size: int) -> None:
+        signature = hashlib.shake_256(b"%d" % size).digest(size)
+        before = datetime.now(UTC).replace(microsecond=0)
+        made = open_countersignature(countersign(server, lines(request(signature))).body)
+        assert made.content == signature
+        assert made.attributes.keys() == {"content_type", "signing_time", "message_digest"}
+        assert made.attributes["content_type"] == "data"
+        digest = made.signer.signature_hash_algorithm
+        assert digest is not None
+        assert made.attributes["message_digest"] == hashlib.new(digest.name, signature).digest()
+        assert before <= made.signing_time <= datetime.now(UTC)
+
+    def test_is_signed_by_a_certificate_of_its_own_with_its_chain(self, server: Server) -> None:
+        made = open_countersignature(countersign(server, SHAPES["lines"]).body)
+        assert made.signer == load(certificate(server.home, "tsa-authenticode"))
+        ca = load(certificate(server.home, "timestamp"))
+        assert made.certificates == sorted(each.public_bytes(Encoding.DER) for each in (made.signer, ca))
+        made.signer.verify_directly_issued_by(ca)
+        for unit in ("tsa", "tsa-p256"):
+            assert load(certificate(server.home, unit)).public_key() != made.signer.public_key()
+
+    def test_of_two_requests_only_the_time_differs(self, server: Server) -> None:
+        """RSA with PKCS #1 v1.5 has no randomness, and the protocol no serial."""
+        made = {countersign(server, body).body for body in SHAPES.values()}
+        times = [open_countersignature(each).signing_time for each in made]
+        assert len(set(times)) == len(made)
+        assert max(times) - min(times) < timedelta(seconds=10)
+
+    @pytest.mark.interop("openssl")
+    def test_satisfies_openssl(self, server: Server, tmp_path: Path) -> None:
+        reply, content = tmp_path / "reply.pem", tmp_path / "content"
+        text = countersign(server, SHAPES["lines"]).body
+        reply.write_bytes(b"-----BEGIN PKCS7-----\n" + text + b"-----END PKCS7-----\n")
+        run(
+            "openssl", "cms", "-verify", "-inform", "PEM", "-in", reply, "-out", content, "-binary",
+            "-purpose", "timestampsign", "-CAfile", certificate(server.home, "root"),
+        )  # fmt: skip
+        assert content.read_bytes() == SIGNATURE
+
+    @pytest.mark.parametrize(("body", "sentence"), BROKEN.values(), ids=BROKEN)
+    def test_that_is_broken_is_400_and_one_sentence(self, server: Server, body: bytes, sentence: str) -> None:
+        answer = countersign(server, body)
+        check_refused(answer, 400)
+        assert sentence in answer.body.decode()
+        assert "Traceback" not in server.log.read_text()
+
+    def test_and_rfc_3161_share_a_connection(self, server: Server) -> None:
+        """ClickOnce tries one after the other."""
+        with Wire(server) as wire:
+            for nonce in NONCES[:5]:
+                check_granted(wire.ask(post(query(nonce=nonce), "/tsa", QUERY)), nonce)
+                assert open_countersignature(wire.ask(post(SHAPES["lines"])).body).content == SIGNATURE
+
+
+@pytest.mark.interop("osslsigncode")
+@pytest.mark.parametrize("option", ["-ts", "-t"])
+def test_osslsigncode_stamps_by_both_protocols_at_one_address(server: Server, tmp_path: Path, option: str) -> None:
+    """A real program; each countersignature is verified with the CRLs that its certificates point at."""
+    home, chain, signed = server.home, tmp_path / "chain.pem", tmp_path / "signed.exe"
+    chain.write_bytes(
+        certificate(home, "demo-code-signer").read_bytes() + certificate(home, "code-signing").read_bytes()
+    )
+    run(
+        "osslsigncode", "sign", "-certs", chain, "-key", home / "keys" / "demo-code-signer.key", "-h", "sha256",
+        option, f"{server.url}/tsa", "-in", PROGRAM, "-out", signed,
+    )  # fmt: skip
+    root, other = certificate(home, "root"), certificate(home, "server-rsa")
+    verified = attempt("osslsigncode", "verify", "-CAfile", root, "-TSA-CAfile", root, "-in", signed)
+    assert verified.status == 0, verified.output
+    assert "Number of verified signatures: 1" in verified.output
+    assert "Timestamp Server Signature verification: ok" in verified.output, verified.output
+    doubted = outcome("osslsigncode", "verify", "-CAfile", root, "-TSA-CAfile", other, "-in", signed)
+    assert "Timestamp Server Signature verification: failed" in doubted.stdout + doubted.stderr
+
+
+def test_every_answer_is_counted_once(server: Server) -> None:
+    names = {
+        'responders_timestamps_total{outcome="granted"}': post(F1),
+        'responders_timestamps_total{outcome="badDataFormat"}': post(b"0\0"),
+        'responders_timestamps_total{outcome="unacceptedPolicy"}': post(query(policy="1.2.3")),
+        'responders_countersignatures_total{outcome="granted"}': post(SHAPES["lines"]),
+        'responders_countersignatures_total{outcome="malformed"}': post(BROKEN["another OID"][0]),
+        'responders_http_refusals_total{status="404"}': post(F1, "/tsa/nobody"),
+        'responders_http_refusals_total{status="405"}': get("/tsa", method="PUT"),
+        'responders_documents_total{kind="unit"}': get("/tsa"),
+    }
+    before = {name: server.metric(name) for name in names}
+    refused = server.metric('responders_http_refusals_total{status="400"}')
+    for octets in names.values():
+        for _ in range(7):
+            exchange(server, octets)
+    assert {name: server.metric(name) - before[name] for name in names} == dict.fromkeys(names, 7)
+    assert server.metric('responders_http_refusals_total{status="400"}') - refused == 7
+
+
+def test_no_client_makes_a_metric(server: Server) -> None:
+    """GHSA-9c54-x2g4-v92j: labels from paths and methods filled a memory."""
+
+    def labels() -> set[str]:
+        samples = server.admin("/metrics")[1].splitlines()
+        # The self-check adds what it has looked at when it has finished; no client does.
+        return {line.rpartition(" ")[0] for line in samples if not re.match("#|responders_(selfcheck|signer)_", line)}
+
+    before = labels()
+    for number in range(60):
+        exchange(server, get(f"/tsa/{number}"))
+        exchange(server, get(f"/{number}/tsa?{number}", method=f"METHOD{number}"))
+        exchange(server, post(F1, f"/tsa/{number}", f"Content-Type: a/{number}", f"User-Agent: b/{number}"))
+        exchange(server, post(query(policy=f"1.2.{number}"), "/tsa"))
+    assert labels() == before
