@@ -108,6 +108,14 @@ def killed_at(function: str, call: int, *arguments: str | Path, home: Path) -> N
     assert done.returncode == -9, f"{function} was not called {call} times: {done.stderr}"
 
 
+def without_dns(home: Path) -> None:
+    """Switch CAA off in a home's configuration: there is no DNS in tests but where they bring their own."""
+    configuration = home / "responders.toml"
+    text = configuration.read_text()
+    assert "caa = true\n" in text
+    configuration.write_text(text.replace("caa = true\n", "caa = false\n"))
+
+
 def copy_home(home: Path, into: Path) -> Path:
     """A home of one's own. The database is copied by SQLite, since a server may have it open."""
     copy = into / "home"

@@ -12,7 +12,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fakes import DAY, ManualClock
-from issuance_world import add_ca, advance, issuance, killed_at, listed, make_csr, read_certificate, refused, small_core
+from issuance_world import (
+    add_ca,
+    advance,
+    issuance,
+    killed_at,
+    listed,
+    make_csr,
+    read_certificate,
+    refused,
+    small_core,
+    without_dns,
+)
 
 from ca_store.database import open_issuance_store
 from ca_store.home import Home
@@ -232,9 +243,7 @@ def test_a_home_of_ones_own_from_nothing(tmp_path: Path) -> None:
     """Without --demo: what an operator types to get to a first certificate."""
     home = tmp_path / "home"
     issuance("init", "--base-url", "http://pki.other.ac.jp", home=home)
-    configuration = home / "responders.toml"
-    assert "caa = true\n" in configuration.read_text()
-    configuration.write_text(configuration.read_text().replace("caa = true", "caa = false"))  # there is no DNS in tests
+    without_dns(home)
     root = ("ca", "create", "root", "--purpose", "root", "--key", "p384", "--common-name", "Other Root")
     issuance(*root, "--organization", "Other College", "--country", "JP", home=home)
     issuance(
