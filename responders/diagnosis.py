@@ -64,7 +64,7 @@ async def diagnose(path: Path, config_file: Path | None, admin: Address | None, 
 
 
 async def _examine_database(home: Home, config: Config, clock: Clock) -> AsyncGenerator[Finding, None]:
-    store = await open_read_store(home.database_url, clock)
+    store = await open_read_store(home.database_url, clock, home.read_url)
     try:
         issuers = [each for each in await store.issuers() if each.not_after > clock.now()]
         count = f"{len(issuers)} CAs in force"

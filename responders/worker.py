@@ -65,7 +65,7 @@ class Worker:
         Raises StoreError or CredentialsRefused before the first connection is accepted.
         """
         async with contextlib.AsyncExitStack() as closing:
-            store = await open_read_store(self._home.database_url, self._clock)
+            store = await open_read_store(self._home.database_url, self._clock, self._home.read_url)
             closing.push_async_callback(store.close)
             public, upkeep = await self._assemble(store, closing)
             await upkeep.prepare()
