@@ -82,6 +82,8 @@ class Worker:
                 # What exists now exists for ever: the collector need not look at it again.
                 gc.collect()
                 gc.freeze()
+                # A start may take longer than a worker that is ready may be silent.
+                self._row.beat(self._clock.monotonic(), store.feed.confirmed)
                 self._row.ready = True
                 await stop.wait()
                 self._row.ready = False
