@@ -12,13 +12,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from ca_store.errors import StoreUnavailable
+import psycopg
+
+from ca_store.engine import postgresql_arguments, store_errors
+from ca_store.errors import StoreError, StoreUnavailable
 from ca_store.horizon import Position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import psycopg
 
     from ca_store.clock import Clock
     from ca_store.connections import Connections, Query
@@ -50,12 +51,37 @@ SELECT (SELECT system_identifier FROM pg_control_system()),
 """
 
 
+class ForeignReplica(StoreError):  # noqa: N818 - named as its meaning
+    """What should be a replica follows another history than the primary."""
+
+
 async def read_position(connection: psycopg.AsyncConnection[Any]) -> Position:
     """How far a server is: on a standby what it has replayed, on a primary the end of its log."""
     row = await (await connection.execute(_POSITION)).fetchone()
     if row is None or None in row:
         raise StoreUnavailable("the database does not say how far it is")
     return Position(*row)
+
+
+async def replica_lag(url: str, read_url: str) -> int:
+    """Octets of the log that a replica lacks of what the primary has now. Raises ForeignReplica, StoreUnavailable."""
+    places = []
+    for each, reads in ((url, False), (read_url, True)):
+        with store_errors():
+            async with await psycopg.AsyncConnection.connect(**postgresql_arguments(each, reads=reads)) as connection:
+                places.append(await read_position(connection))
+    primary, replica = places
+    if (fault := _foreign(replica, primary)) is not None:
+        raise ForeignReplica(f"the read replica {fault}")
+    return max(0, primary.lsn - replica.lsn)
+
+
+def _foreign(position: Position, primary: Position) -> str | None:
+    if position.system != primary.system:
+        return "belongs to another database cluster"
+    if position.timeline != primary.timeline:
+        return f"is on timeline {position.timeline}, and the primary is on {primary.timeline}"
+    return None
 
 
 class _Behind(Exception):  # noqa: N818 - no fault of anybody's
@@ -123,10 +149,8 @@ class Replica:
 
     def _note_behind(self, position: Position, needed: Position) -> None:
         now = self._clock.monotonic()
-        if position.system != needed.system:
-            self._rest("belongs to another database cluster")
-        elif position.timeline != needed.timeline:
-            self._rest(f"is on timeline {position.timeline}, and the primary is on {needed.timeline}")
+        if (fault := _foreign(position, needed)) is not None:
+            self._rest(fault)
         elif self._behind_since is None:
             self._behind_since = now
         elif now - self._behind_since >= TOLD_SECONDS:

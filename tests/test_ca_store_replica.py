@@ -17,6 +17,7 @@ from ca_store.clock import SystemClock
 from ca_store.database import open_issuance_store, open_read_store
 from ca_store.errors import NotFound, StoreUnavailable
 from ca_store.horizon import Horizon, Position
+from ca_store.replica import ForeignReplica, replica_lag
 from ca_store.types import CertificateState, IssuerID, Reason
 
 if TYPE_CHECKING:
@@ -170,6 +171,15 @@ async def test_what_was_heard_is_true_while_the_replica_is_behind(
             assert (await near.status(ca, 5, as_heard=True)).state is REVOKED
 
 
+async def test_how_far_it_is_behind(pair: PostgresPair, issuing: IssuanceStore, ca: IssuerID) -> None:
+    urls = of(pair.primary.url), of(pair.replica.url)
+    with pair.paused():
+        issue(issuing, ca, 6)
+        assert await replica_lag(*urls) > 0
+    pair.catch_up()
+    assert await replica_lag(*urls) < 1 << 16
+
+
 async def test_a_feed_that_begins_behind_the_replica_believes_nothing_of_it(
     pair: PostgresPair, issuing: IssuanceStore, near: ReadStore, ca: IssuerID
 ) -> None:
@@ -264,6 +274,8 @@ async def test_a_replica_that_follows_another_timeline_is_not_believed(
         async with following(reader):
             await until(placed(reader))
             assert (await reader.status(made, 5, as_heard=True)).state is REVOKED
+        with pytest.raises(ForeignReplica, match="timeline"):
+            await replica_lag(of(other.replica.url), of(other.primary.url))
         await reader.close()
         promoted.close()
     assert "is on timeline 1, and the primary is on 2" in caplog.text

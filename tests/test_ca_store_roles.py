@@ -59,7 +59,7 @@ def test_every_table_was_thought_of(empty_url: str) -> None:
     assert RESPONDERS.keys() | ISSUANCE.keys() | nobody_needs == tables
 
 
-async def test_each_role_can_do_its_own_work(roles: Roles) -> None:
+async def test_each_role_can_do_its_own_work(roles: Roles, caplog: pytest.LogCaptureFixture) -> None:
     """All that the two stores do, one after the other."""
     store = open_issuance_store(roles.url(roles.issuance))
     reader = await open_read_store(roles.url(roles.responders), SystemClock(), roles.url(roles.responders))
@@ -94,6 +94,7 @@ async def test_each_role_can_do_its_own_work(roles: Roles) -> None:
     store.retire_credential(credential, NOW)
     await reader.close()
     store.close()
+    assert "replica" not in caplog.text
 
 
 FORBIDDEN_TO_RESPONDERS = {
