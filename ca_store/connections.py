@@ -7,7 +7,8 @@ look-up takes more than three times the processor time, and could not be given u
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -16,13 +17,15 @@ from psycopg.rows import namedtuple_row
 from ca_store.engine import postgresql_dialect, store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from sqlalchemy.sql.compiler import Compiled
     from sqlalchemy.sql.elements import ClauseElement
 
 ANSWER_SECONDS: Final = 3
 """How long a look-up may take, waiting for a connection included. Relying parties give up after five or so."""
+
+_T = TypeVar("_T")
 
 
 class Query:
@@ -35,6 +38,13 @@ class Query:
         self.text: Final = str(compiled).encode()
         self.parameters: Final[Mapping[str, Any]] = dict(compiled.params)
 
+    async def rows(
+        self, parameters: Mapping[str, Any] | None, connection: psycopg.AsyncConnection[Any]
+    ) -> Sequence[Any]:
+        """Carry it out on a connection."""
+        cursor = await connection.execute(self.text, {**self.parameters, **(parameters or {})})
+        return await cursor.fetchall() if cursor.description else ()
+
 
 class Connections:
     """Opened when they are needed and kept; at most ``size`` at once.
@@ -42,10 +52,12 @@ class Connections:
     Args:
         arguments: what psycopg connects with.
         size: connections; past it a look-up waits for one.
+        seconds: how long a look-up may take, if not ANSWER_SECONDS.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], size: int) -> None:
+    def __init__(self, arguments: Mapping[str, Any], size: int, seconds: float | None = None) -> None:
         self._arguments = arguments
+        self._seconds = seconds
         self._idle: list[psycopg.AsyncConnection[Any]] = []
         self._turns = asyncio.Semaphore(size)
         self._forsaken: set[asyncio.Task[Any]] = set()
@@ -55,10 +67,14 @@ class Connections:
         """The rows, as named tuples. The statement may run twice when a connection is lost under it, and may
         still run to its end after this has given up. Raises StoreUnavailable, Conflict.
         """
-        asked = asyncio.create_task(self._ask(query.text, {**query.parameters, **(parameters or {})}))
+        return await self.run(partial(query.rows, parameters))
+
+    async def run(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[_T]]) -> _T:
+        """What ``work`` makes of a connection, under the same conditions."""
+        asked = asyncio.create_task(self._ask(work))
         with store_errors():
             try:
-                await asyncio.wait({asked}, timeout=ANSWER_SECONDS)
+                await asyncio.wait({asked}, timeout=self._seconds or ANSWER_SECONDS)
             finally:
                 if not asked.done():
                     self._forsake(asked)
@@ -77,14 +93,13 @@ class Connections:
         if not asked.cancelled():
             asked.exception()
 
-    async def _ask(self, text: bytes, parameters: Mapping[str, Any]) -> Sequence[Any]:
+    async def _ask(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[_T]]) -> _T:
         async with self._turns:
             while True:
                 kept = bool(self._idle)
                 connection = self._idle.pop() if kept else await self._connect()
                 try:
-                    cursor = await connection.execute(text, parameters)
-                    return await cursor.fetchall() if cursor.description else ()
+                    return await work(connection)
                 except psycopg.OperationalError:
                     # A kept connection may have died long ago, with the server or on the way to it.
                     if not (kept and connection.broken):

@@ -35,9 +35,12 @@ if TYPE_CHECKING:
 class StatusStore(Protocol):
     """One look-up, for the hot path."""
 
-    async def status(self, issuer: IssuerID, serial: int) -> Status:
+    async def status(self, issuer: IssuerID, serial: int, *, as_heard: bool = False) -> Status:
         """Committed state at call time. Raises NotFound when no such serial was ever reserved under this issuer,
         also for serials that cannot exist (zero, negative, over 20 octets).
+
+        With ``as_heard`` a state suffices that has every change the feed of this process has delivered: a replica may
+        say it. It is for callers who forget a row when the feed says so, and who know that the feed is not behind.
         """
         ...
 

@@ -80,11 +80,13 @@ def open_issuance_store(url: str) -> IssuanceStore:
     return SQLIssuanceStore(engine)
 
 
-async def open_read_store(url: str, clock: Clock) -> ReadStore:
-    """The store that the online server reads. Raises SchemaMismatch and StoreUnavailable."""
+async def open_read_store(url: str, clock: Clock, read_url: str | None = None) -> ReadStore:
+    """The store that the online server reads; status rows are read at ``read_url`` where they can be. Raises
+    SchemaMismatch and StoreUnavailable.
+    """
     # A short-lived connection of the other kind looks at the schema: it alone knows SQLAlchemy's inspector.
     await asyncio.to_thread(lambda: open_issuance_store(url).close())
-    return SQLiteReadStore(url, clock) if is_sqlite(url) else PostgreSQLReadStore(url, clock)
+    return SQLiteReadStore(url, clock) if is_sqlite(url) else PostgreSQLReadStore(url, clock, read_url)
 
 
 def _check_file(url: str) -> None:

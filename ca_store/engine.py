@@ -28,6 +28,8 @@ BUSY_SECONDS: Final = 5
 _PAUSE: Final = 0.05
 
 CONNECT_SECONDS: Final = 5
+CONNECT_EACH_SECONDS: Final = 2
+"""The same for each of several hosts; libpq's least."""
 STATEMENT_SECONDS: Final = 10
 
 CHANNEL: Final = "ca_store_change"
@@ -91,9 +93,11 @@ def postgresql_dialect() -> Dialect:
     return make_url("postgresql+psycopg://").get_dialect()()
 
 
-def postgresql_arguments(url: str) -> dict[str, Any]:
-    """What psycopg connects with: the URL's own settings, and bounds where it has none, so that nothing hangs."""
-    bounds = {
+def postgresql_arguments(url: str, *, reads: bool = False) -> dict[str, Any]:
+    """What psycopg connects with: the URL's own settings, and bounds where it has none, so that nothing hangs. Of
+    several hosts it takes the one that can be written, unless it only ``reads``.
+    """
+    bounds: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
@@ -101,6 +105,9 @@ def postgresql_arguments(url: str) -> dict[str, Any]:
         "tcp_user_timeout": STATEMENT_SECONDS * 1000,
     }
     _, given = postgresql_dialect().create_connect_args(make_url(url))
+    if "," in str(given.get("host", "")):
+        bounds["connect_timeout"] = CONNECT_EACH_SECONDS
+        bounds |= {} if reads else {"target_session_attrs": "read-write"}
     options = f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c timezone=UTC {given.get('options', '')}"
     return {**bounds, **given, "options": options.strip()}
 

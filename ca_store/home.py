@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -21,7 +22,7 @@ DEFAULT_PASSPHRASE_FILE: Final = "keys/passphrase"  # noqa: S105 - a file's name
 
 _MAX_PORT: Final = 65_535
 
-_OWN_SECTIONS: Final = {"database": {"url"}, "keys": {"passphrase_file"}}
+_OWN_SECTIONS: Final = {"database": {"url", "read_url"}, "keys": {"passphrase_file"}}
 
 
 class HomeError(StoreError):
@@ -37,6 +38,8 @@ class Home:
     database_url: str
     """For SQLAlchemy, relative SQLite paths resolved against the home."""
     passphrase_file: Path
+    read_url: str | None = None
+    """Where status rows are read, if not there: a streaming replica, or several."""
 
     @classmethod
     def open(cls, path: Path) -> Home:
@@ -58,7 +61,7 @@ class Home:
             resolved = resolve_url(url, path)
         except ValueError as error:
             raise HomeError(f"{file}: database.url: {error}") from None
-        return cls(path, document, resolved, path / passphrase)
+        return cls(path, document, resolved, path / passphrase, _read_url(file, document, resolved))
 
     def passphrase(self) -> bytes:
         """The passphrase that the keys of this home are encrypted with. Raises KeyUnavailable."""
@@ -83,13 +86,39 @@ def _check_section(file: Path, section: str, values: object, fields: set[str]) -
             raise HomeError(f"{file}: {section}.{name} must be a text that is not empty")
 
 
+def _read_url(file: Path, document: dict[str, Any], url: str) -> str | None:
+    configured = document.get("database", {}).get("read_url")
+    if configured is None:
+        return None
+    try:
+        resolved = resolve_url(configured, file.parent)
+    except ValueError as error:
+        raise HomeError(f"{file}: database.read_url: {error}") from None
+    if not all(make_url(each).get_backend_name() == "postgresql" for each in (url, resolved)):
+        raise HomeError(f"{file}: database.read_url: only PostgreSQL has replicas")
+    return resolved
+
+
+def _one_authority(url: str) -> str:
+    """Several hosts as libpq has them, ``//me@a:1,b:2/name``, in SQLAlchemy's way: ``//me@/name?host=a:1&host=b:2``."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return url
+    if "[" in hosts:
+        raise ValueError("several hosts need names or IPv4 addresses")
+    query = "&".join((*(f"host={host}" for host in hosts.split(",")), *filter(None, (parts.query,))))
+    return urlunsplit(parts._replace(netloc="", path=f"//{user}{at}{parts.path or '/'}", query=query))
+
+
 def resolve_url(url: str, home: Path) -> str:
     """The SQLAlchemy URL of a configured one: SQLite paths against the home, PostgreSQL through psycopg 3.
 
     Raises ValueError with a sentence.
     """
+    spread = _one_authority(url)
     try:
-        parsed = make_url(url)
+        parsed = make_url(spread)
     except (ArgumentError, ValueError):  # the latter for a port that is no number
         raise ValueError("this is not a database URL, such as sqlite:///ca.db or postgresql://user@host/name") from None
     backend = parsed.get_backend_name()

@@ -16,13 +16,15 @@ from ca_store.credentials import credentials_of, crl_of, make_credential, make_c
 from ca_store.engine import CHANNEL, postgresql_arguments
 from ca_store.errors import Conflict, NotFound, StoreUnavailable
 from ca_store.feed import Feed
+from ca_store.horizon import Horizon
 from ca_store.issuers import HASHES, ISSUERS, make_issuers
+from ca_store.replica import REPLICA_SECONDS, Replica, read_position
 from ca_store.schema import pack_serial, unpack_serial
 from ca_store.statuses import EXAMPLES, STATUS, make_revocation, make_status, never_used, revocations_of
 from ca_store.types import MAX_SERIAL, CertificateState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ca_store.clock import Clock
     from ca_store.types import CRL, Change, Credential, CredentialKind, Issuer, IssuerID, SerialBlock, Status
@@ -44,6 +46,7 @@ _ISSUERS: Final = Query(ISSUERS)
 _HASHES: Final = Query(HASHES)
 _INSERT_BLOCK: Final = Query(INSERT)
 _PING: Final = Query(select(1))
+_CONFIRM: Final = "SELECT 1"
 
 
 class PostgreSQLChangeFeed(Feed):
@@ -53,26 +56,37 @@ class PostgreSQLChangeFeed(Feed):
     would not (a late committer has an early number).
     """
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: Clock, horizon: Horizon | None = None) -> None:
         super().__init__(clock)
         self._arguments = postgresql_arguments(url)
+        self._horizon = horizon
 
     async def _follow(self, deliver: Callable[[Sequence[Change]], None], connected: Callable[[], None]) -> None:
         async with await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments) as connection:
             await connection.execute(f"LISTEN {CHANNEL}")
+            if self._horizon is not None:
+                self._horizon.reset()
             connected()
             while True:
                 started = self._clock.monotonic()
                 # The server sends what was notified before it says that this statement is done.
                 async with asyncio.timeout(ROUND_TRIP_SECONDS):
-                    await connection.execute("SELECT 1")
+                    await self._confirm(connection)
                 await self._drain(connection, deliver, 0)
                 self.confirmed = started
                 await self._drain(connection, deliver, CONFIRM_SECONDS)
 
-    @staticmethod
+    async def _confirm(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        horizon = self._horizon
+        if horizon is None:
+            await connection.execute(_CONFIRM)
+            return
+        # A change is notified of once it is committed, so its record lies before the end that the log has now.
+        heard = horizon.heard
+        horizon.place(await read_position(connection), heard)
+
     async def _drain(
-        connection: psycopg.AsyncConnection[Any], deliver: Callable[[Sequence[Change]], None], seconds: float
+        self, connection: psycopg.AsyncConnection[Any], deliver: Callable[[Sequence[Change]], None], seconds: float
     ) -> None:
         """Deliver what has come in, and what comes in within so many seconds up to the first arrival."""
         async for notification in connection.notifies(timeout=seconds, stop_after=1):
@@ -81,23 +95,47 @@ class PostgreSQLChangeFeed(Feed):
             except ValueError:
                 log.warning("change feed: %r is not a change of this service", notification.payload)
             else:
+                if self._horizon is not None and change.serial is not None:
+                    self._horizon.hear((change.issuer, change.serial))
                 deliver([change])
 
 
 class PostgreSQLReadStore:
-    """``ca_store.contracts.ReadStore`` over PostgreSQL."""
+    """``ca_store.contracts.ReadStore`` over PostgreSQL; with a ``read_url``, status rows from there as far as they can
+    be believed, and everything else from the primary.
+    """
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: Clock, read_url: str | None = None) -> None:
         self._connections = Connections(postgresql_arguments(url), POOL_SIZE)
-        self.feed = PostgreSQLChangeFeed(url, clock)
+        self._horizon = Horizon()
+        self._replica = None
+        if read_url is not None:
+            arguments = postgresql_arguments(read_url, reads=True)
+            self._replica = Replica(Connections(arguments, POOL_SIZE, REPLICA_SECONDS), clock)
+        self.feed = PostgreSQLChangeFeed(url, clock, None if read_url is None else self._horizon)
 
-    async def status(self, issuer: IssuerID, serial: int) -> Status:
+    async def status(self, issuer: IssuerID, serial: int, *, as_heard: bool = False) -> Status:
         if not 0 < serial <= MAX_SERIAL:
             raise never_used(serial)
-        rows = await self._connections.rows(_STATUS, {"issuer": issuer, "serial": pack_serial(serial)})
+        parameters = {"issuer": issuer, "serial": pack_serial(serial)}
+        rows = None
+        if as_heard and self._replica is not None:
+            rows = await self._from_replica(self._replica, (issuer, serial), parameters)
+        if rows is None:
+            rows = await self._connections.rows(_STATUS, parameters)
         if not rows:
             raise never_used(serial)
         return make_status(rows[0])
+
+    async def _from_replica(
+        self, replica: Replica, key: tuple[IssuerID, int], parameters: Mapping[str, Any]
+    ) -> Sequence[Any] | None:
+        needed = self._horizon.needed(key)
+        if needed is None:
+            return None
+        rows = await replica.rows(_STATUS, parameters, needed)
+        # Not if its change was heard of meanwhile.
+        return rows if self._horizon.needed(key) == needed else None
 
     async def reserve_serials(self, tsa_name: bytes, size: int, now: int) -> SerialBlock:
         for _ in range(ATTEMPTS):
@@ -136,3 +174,5 @@ class PostgreSQLReadStore:
 
     async def close(self) -> None:
         await self._connections.close()
+        if self._replica is not None:
+            await self._replica.close()

@@ -138,7 +138,7 @@ class SQLiteReadStore:
         self._writer = writing_engine(url)
         self.feed = SQLiteChangeFeed(url, clock)
 
-    async def status(self, issuer: IssuerID, serial: int) -> Status:
+    async def status(self, issuer: IssuerID, serial: int, *, as_heard: bool = False) -> Status:  # noqa: ARG002 - there is one file
         if not 0 < serial <= MAX_SERIAL:
             raise never_used(serial)
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ca_store.home import resolve_url
+from ca_store.roles import check_role_name
 from ca_store.types import parse_serial
 from issuance.errors import SetupRefused
 from issuance.period import parse_time
@@ -96,6 +97,14 @@ def database_url(text: str) -> str:
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from None
     return text
+
+
+def role(text: str) -> str:
+    """The name of a PostgreSQL role."""
+    try:
+        return check_role_name(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def _reason(error: OSError | ValueError) -> str:

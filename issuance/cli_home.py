@@ -1,4 +1,4 @@
-"""``issuance init`` and ``issuance run``."""
+"""``issuance init``, ``migrate``, ``roles`` and ``run``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ca_store.database import migrate, schema_revision
 from ca_store.home import DEFAULT_DATABASE_URL, Home
+from ca_store.roles import grant_roles
 from issuance import cli_arguments
 from issuance.home import Wish, make_home, open_core, publish_unit
 from issuance.settings import DEFAULT_BASE_URL
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add ``init``, ``migrate`` and ``run``."""
+    """Add ``init``, ``migrate``, ``roles`` and ``run``."""
     init = commands.add_parser("init", parents=[common], help="create a home")
     init.add_argument("--demo", action="store_true", help="with CAs, signers and sample certificates")
     init.add_argument(
@@ -44,6 +45,12 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
         "migrate", parents=[common], help="bring the database to the schema of this version"
     )
     migrating.set_defaults(run=_migrate)
+    roles = commands.add_parser(
+        "roles", parents=[common], help="PostgreSQL roles for responders and issuance, with what each needs and no more"
+    )
+    for name in ("responders", "issuance"):
+        roles.add_argument(f"--{name}", type=cli_arguments.role, required=True, metavar="NAME")
+    roles.set_defaults(run=_roles)
     run = commands.add_parser("run", parents=[common], help="renew CRLs and signers until stopped")
     run.set_defaults(run=_run)
 
@@ -59,6 +66,13 @@ def _migrate(options: argparse.Namespace, _clock: Clock) -> None:
         print(f"the database had schema {before} and has {schema_revision(url)} now")
     else:
         print(f"the database has schema {before} already: nothing to do")
+
+
+def _roles(options: argparse.Namespace, _clock: Clock) -> None:
+    grant_roles(Home.open(options.home).database_url, options.responders, options.issuance)
+    print(
+        f"{options.responders} can read what is answered and reserve serials; {options.issuance} can issue and revoke"
+    )
 
 
 def _run(options: argparse.Namespace, clock: Clock) -> None:

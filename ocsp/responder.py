@@ -184,7 +184,8 @@ class Responder:
         if not 0 < serial <= MAX_SERIAL:
             return None
         try:
-            status = await self._store.status(issuer, serial)
+            # A replica does while the cache does: when another worker may know more, the primary has to say.
+            status = await self._store.status(issuer, serial, as_heard=self._trust.holds())
         except NotFound:
             return None
         if status.state is CertificateState.RESERVED:

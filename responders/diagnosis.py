@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ca_store.database import open_read_store
 from ca_store.errors import KeyUnavailable, NotFound, StoreError
 from ca_store.home import Home
+from ca_store.replica import replica_lag
 from ca_store.types import CertificateState
 from ocsp.settings import MIN_VALIDITY
 from responders.config import ConfigError, open_config, parse_address
@@ -39,6 +40,8 @@ _DAY: Final = 86_400
 _REMAINING: Final = 3
 """Issuance renews a delegate when less than one part in so many of its life is left."""
 _SOON: Final = 7 * _DAY
+_MOST_BEHIND: Final = 16 << 20
+"""Octets of the log that a replica may be behind: one file of it."""
 
 
 async def diagnose(path: Path, config_file: Path | None, admin: Address | None, clock: Clock) -> AsyncIterator[Finding]:
@@ -64,11 +67,13 @@ async def diagnose(path: Path, config_file: Path | None, admin: Address | None, 
 
 
 async def _examine_database(home: Home, config: Config, clock: Clock) -> AsyncGenerator[Finding, None]:
-    store = await open_read_store(home.database_url, clock)
+    store = await open_read_store(home.database_url, clock, home.read_url)
     try:
         issuers = [each for each in await store.issuers() if each.not_after > clock.now()]
         count = f"{len(issuers)} CAs in force"
         yield Finding(Level.OK, "database", f"it answers and has the schema of this program; {count}")
+        if home.read_url is not None:
+            yield await _examine_replica(home.database_url, home.read_url)
         now = int(clock.now())
         for issuer in issuers:
             yield await _examine_crl(store, issuer, now)
@@ -83,6 +88,16 @@ async def _examine_database(home: Home, config: Config, clock: Clock) -> AsyncGe
             yield each
     finally:
         await store.close()
+
+
+async def _examine_replica(url: str, read_url: str) -> Finding:
+    try:
+        octets = await replica_lag(url, read_url)
+    except StoreError as error:
+        return Finding(Level.WARNING, "replica", f"{error}: status rows are read from the primary")
+    if octets > _MOST_BEHIND:
+        return Finding(Level.WARNING, "replica", f"it is {octets} octets of the log behind the primary")
+    return Finding(Level.OK, "replica", "it follows the primary")
 
 
 def examine_inspection(found: Inspection, issuers: list[Issuer], now: int) -> Iterator[Finding]:

@@ -50,7 +50,8 @@ def examine_home(home: Home) -> Iterator[Finding]:
             faults += 1
             yield Finding(Level.FAULT, "home", f"{path} can be written by others: its mode is {mode & 0o777:04o}")
     configuration = home.path / CONFIGURATION
-    if urlsplit(home.database_url).password and configuration.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+    secret = any(urlsplit(url).password for url in (home.database_url, home.read_url or ""))
+    if secret and configuration.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         faults += 1
         yield Finding(Level.FAULT, "home", f"{configuration} holds a password and can be read by others")
     if not faults:

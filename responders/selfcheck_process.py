@@ -52,7 +52,7 @@ async def _inspect(path: Path, config_file: Path | None) -> object:
 
     home, clock = Home.open(path), SystemClock()
     config = open_config(home, config_file)
-    store = await open_read_store(home.database_url, clock)
+    store = await open_read_store(home.database_url, clock, home.read_url)
     try:
         return await inspect(store, home.keys(), config.ocsp, clock)
     finally:

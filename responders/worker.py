@@ -65,7 +65,7 @@ class Worker:
         Raises StoreError or CredentialsRefused before the first connection is accepted.
         """
         async with contextlib.AsyncExitStack() as closing:
-            store = await open_read_store(self._home.database_url, self._clock)
+            store = await open_read_store(self._home.database_url, self._clock, self._home.read_url)
             closing.push_async_callback(store.close)
             public, upkeep = await self._assemble(store, closing)
             await upkeep.prepare()
@@ -82,6 +82,8 @@ class Worker:
                 # What exists now exists for ever: the collector need not look at it again.
                 gc.collect()
                 gc.freeze()
+                # A start may take longer than a worker that is ready may be silent.
+                self._row.beat(self._clock.monotonic(), store.feed.confirmed)
                 self._row.ready = True
                 await stop.wait()
                 self._row.ready = False

@@ -144,7 +144,7 @@ class MemoryStore:
         self._lingering: asyncio.Event | None = None
         self.reads = 0
 
-    async def status(self, issuer: IssuerID, serial: int) -> Status:
+    async def status(self, issuer: IssuerID, serial: int, *, as_heard: bool = False) -> Status:  # noqa: ARG002 - nothing is behind here
         self.reads += 1
         if self._failures:
             raise self._failures.pop(0)

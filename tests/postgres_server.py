@@ -1,21 +1,27 @@
-"""A real PostgreSQL on loopback, started and stopped by the tests."""
+"""Real PostgreSQL servers on loopback, started and stopped by the tests: one alone, or a primary with its replica."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_SECONDS = 60
+LAG_SECONDS = 20
 
 
 def postgres_folder() -> Path | None:
@@ -27,33 +33,152 @@ def postgres_folder() -> Path | None:
     return Path(on_path).resolve().parent if on_path else None
 
 
+@dataclass(frozen=True)
+class PostgresNode:
+    """One server: a folder and a port."""
+
+    folder: Path
+    port: int
+
+    @property
+    def data(self) -> Path:
+        """Its database cluster."""
+        return self.folder / "data"
+
+    @property
+    def host(self) -> str:
+        """``HOST:PORT``."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Of its database, as the owner of everything."""
+        return f"postgresql://ca@{self.host}/postgres"
+
+    def start(self) -> None:
+        """Start it, and wait until it lets clients in."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        self._control("-o", options, "-l", str(self.folder / "log"), "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """``fast`` is an operator's, ``immediate`` a crash."""
+        self._control("-m", mode, "stop")
+
+    def promote(self) -> None:
+        """Make a primary of a replica."""
+        self._control("promote")
+
+    def ask(self, statement: str) -> Any:
+        """The one value that a statement returns."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute(statement.encode()).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all of its processes without ending them: connections stay open and nothing answers."""
+        main = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(main, signal.SIGSTOP)
+        stopped = [main]
+        try:
+            for child in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+                os.kill(int(child), signal.SIGSTOP)
+                stopped.append(int(child))
+            yield
+        finally:
+            for process in stopped:
+                os.kill(process, signal.SIGCONT)
+
+    def _control(self, *arguments: str) -> None:
+        _run("pg_ctl", "-D", str(self.data), "-w", "-t", str(START_SECONDS), *arguments)
+
+
+@dataclass(frozen=True)
+class PostgresPair:
+    """A primary and the streaming replica that follows it."""
+
+    primary: PostgresNode
+    replica: PostgresNode
+
+    @property
+    def url(self) -> str:
+        """Whichever of the two can be written."""
+        return f"postgresql://ca@{self.primary.host},{self.replica.host}/postgres?target_session_attrs=read-write"
+
+    def catch_up(self) -> None:
+        """Wait until the replica has what the primary has now."""
+        end = self.primary.ask("SELECT pg_current_wal_flush_lsn()")
+        deadline = time.monotonic() + LAG_SECONDS
+        while not self.replica.ask(f"SELECT pg_last_wal_replay_lsn() >= '{end}'"):
+            assert time.monotonic() < deadline, "the replica does not follow"
+            time.sleep(0.02)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The replica replays nothing."""
+        self.replica.ask("SELECT pg_wal_replay_pause()")
+        try:
+            yield
+        finally:
+            self.replica.ask("SELECT pg_wal_replay_resume()")
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
-    """The URL of an empty database on a new server. PostgreSQL refuses to run as root, so root borrows ``postgres``."""
-    programs = postgres_folder()
-    assert programs is not None
+    """The URL of an empty database on a new server."""
+    with _running_node() as node:
+        yield node.url
+
+
+@contextmanager
+def postgres_pair() -> Iterator[PostgresPair]:
+    """An empty database on a new primary, and a replica of it. Either may be stopped when the block ends."""
+    with _running_node() as primary, _node() as replica:
+        _run(
+            "pg_basebackup", "-D", str(replica.data), "-d", primary.url, "-R", "-X", "stream", "-c", "fast", "--no-sync"
+        )
+        replica.start()
+        yield PostgresPair(primary, replica)
+
+
+@contextmanager
+def _running_node() -> Iterator[PostgresNode]:
+    with _node() as node:
+        _run("initdb", "-D", str(node.data), "-U", "ca", "-A", "trust", "-E", "UTF8", "--no-sync")
+        node.start()
+        yield node
+
+
+@contextmanager
+def _node() -> Iterator[PostgresNode]:
+    """A place for a server, which is stopped at the end if it runs."""
     with tempfile.TemporaryDirectory(prefix="pg-") as scratch, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        node = PostgresNode(Path(scratch), probe.getsockname()[1])
         probe.close()
-        data = Path(scratch) / "data"
-        as_user: list[str] = []
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")
             os.chown(scratch, account.pw_uid, account.pw_gid)
-            as_user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", "--"]
-        control = [*as_user, str(programs / "pg_ctl"), "-D", str(data), "-w", "-t", str(START_SECONDS)]
-        _run(
-            [*as_user, str(programs / "initdb"), "-D", str(data), "-U", "ca", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        )
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={scratch} -c fsync=off"
-        _run([*control, "-o", options, "-l", str(Path(scratch) / "log"), "start"])
         try:
-            yield f"postgresql://ca@127.0.0.1:{port}/postgres"
+            yield node
         finally:
-            _run([*control, "-m", "immediate", "stop"])
+            if (node.data / "postmaster.pid").exists():
+                node.stop()
 
 
-def _run(command: list[str]) -> None:
-    # No pipes: the server would inherit them and keep them open.
-    subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, timeout=START_SECONDS + 30)
+def _run(program: str, *arguments: str) -> None:
+    """One of PostgreSQL's programs. They refuse to run as root, so root borrows ``postgres``."""
+    programs = postgres_folder()
+    assert programs is not None
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("postgres")
+        as_user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", "--"]
+    # No pipes: a server would inherit them and keep them open.
+    subprocess.run(
+        [*as_user, str(programs / program), *arguments],
+        check=True,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        timeout=START_SECONDS + 30,
+    )

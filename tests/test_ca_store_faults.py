@@ -155,6 +155,14 @@ def test_settings_of_the_url_are_kept() -> None:
     assert arguments["tcp_user_timeout"] == 10_000
 
 
+def test_of_several_hosts_the_one_that_can_be_written_is_taken() -> None:
+    several = "postgresql+psycopg://u@/d?host=a:1&host=b:2"
+    assert postgresql_arguments(several)["target_session_attrs"] == "read-write"
+    assert postgresql_arguments(several + "&target_session_attrs=any")["target_session_attrs"] == "any"
+    assert "target_session_attrs" not in postgresql_arguments(several, reads=True)
+    assert postgresql_arguments(several)["connect_timeout"] == 2
+
+
 @on_sqlite
 async def test_a_writer_that_holds_on_too_long(
     url: str, store: IssuanceStore, reader: ReadStore, root: IssuerID, monkeypatch: pytest.MonkeyPatch

@@ -132,6 +132,13 @@ def test_a_home_resolves_what_it_names(tmp_path: Path) -> None:
     home.keys().generate("file:keys/a.key", KeyType.P256)
     written = Home.open(write_home(tmp_path, '[database]\nurl = "postgresql://u:p%40ss@db.example/ca"\n'))
     assert written.database_url == "postgresql+psycopg://u:p%40ss@db.example/ca"
+    assert written.read_url is None
+    spread = (
+        '[database]\nurl = "postgresql://u@a:1,b:2/ca"\nread_url = "postgresql://u@c,d/ca?load_balance_hosts=random"\n'
+    )
+    several = Home.open(write_home(tmp_path, spread))
+    assert several.database_url == "postgresql+psycopg://u@/ca?host=a%3A1&host=b%3A2"
+    assert several.read_url == "postgresql+psycopg://u@/ca?host=c&host=d&load_balance_hosts=random"
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,12 @@ def test_a_home_resolves_what_it_names(tmp_path: Path) -> None:
         ('[database]\nurl = "mysql://h/d"', "database.url: mysql is not supported: use sqlite or postgresql"),
         ('[database]\nurl = "nonsense"', "database.url: this is not a database URL"),
         ('[database]\nurl = "sqlite://"', "database.url: an SQLite database needs a file"),
+        ('[database]\nurl = "postgresql://[::1],[::2]/d"', "database.url: several hosts need names or IPv4 addresses"),
+        ('[database]\nread_url = "postgresql://h/d"', "database.read_url: only PostgreSQL has replicas"),
+        (
+            '[database]\nurl = "postgresql://h/d"\nread_url = "sqlite:///x"',
+            "database.read_url: only PostgreSQL has replicas",
+        ),
         ("[database]\nurl = 5", "database.url must be a text that is not empty"),
         ('[database]\nuri = "x"', "database.uri is not a known setting"),
         ("database = 5", "database must be a table"),

@@ -133,7 +133,7 @@ async def test_an_older_reading_never_overwrites_a_newer_one() -> None:
     gate = asyncio.Event()
     read, calls = world.store.status, 0
 
-    async def slow_first(issuer: IssuerID, serial: int) -> Status:
+    async def slow_first(issuer: IssuerID, serial: int, *, as_heard: bool = False) -> Status:
         nonlocal calls
         calls += 1
         status = await read(issuer, serial)

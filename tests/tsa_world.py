@@ -129,7 +129,7 @@ class MemoryStore:
     lose_next: bool = False
     """The next block is committed, but its caller sees an error."""
 
-    async def status(self, issuer: IssuerID, serial: int) -> Status:
+    async def status(self, issuer: IssuerID, serial: int, *, as_heard: bool = False) -> Status:  # noqa: ARG002 - nothing is behind here
         self.readings += 1
         if self.unavailable:
             raise StoreUnavailable("the database was switched off")
