@@ -43,6 +43,10 @@ ISSUANCE: Final[Grants] = {
     "crl": ("SELECT", "INSERT"),
     "institution": ("SELECT", "INSERT"),
     "institution_domain": ("SELECT", "INSERT"),
+    "officer": ("SELECT", "INSERT"),
+    "application": ("SELECT", "INSERT", "UPDATE (action, officer_id, fields, issuer_id, serial, received_at)"),
+    "audit": ("SELECT", "INSERT"),
+    "caa_check": ("SELECT", "INSERT"),
 }
 
 _LONGEST: Final = 63

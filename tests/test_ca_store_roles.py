@@ -15,12 +15,26 @@ from ca_store.database import open_issuance_store, open_read_store
 from ca_store.errors import NotFound, StoreError
 from ca_store.roles import ISSUANCE, RESPONDERS, RolesRefused, check_role_name, grant_roles
 from ca_store.schema import metadata
-from ca_store.types import CRL, CertificateState, Credential, CredentialKind, Institution, Reason
+from ca_store.types import (
+    CRL,
+    Application,
+    AuditRecord,
+    CAACheck,
+    CertificateState,
+    Credential,
+    CredentialKind,
+    Institution,
+    Officer,
+    Reason,
+)
 from issuance.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ca_store.contracts import IssuanceStore
+    from ca_store.types import IssuerID
 
 pytest_plugins = ("store_fixtures",)
 pytestmark = pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
@@ -59,6 +73,21 @@ def test_every_table_was_thought_of(empty_url: str) -> None:
     assert RESPONDERS.keys() | ISSUANCE.keys() | nobody_needs == tables
 
 
+def register(store: IssuanceStore, root: IssuerID) -> None:
+    """An officer, an application that is interrupted once, the audit trail, a look at CAA."""
+    officer = Officer("Hanako", "hanako@example.ac.jp", "Example University", root, 6)
+    store.add_officer(officer, NOW)
+    for serial in (21, 22):
+        application = Application(b"digest", "issue", officer, "{}", root, serial, NOW)
+        store.reserve_for(application, "server", LATER, NOW)
+    assert store.application(b"digest").serial == 22
+    store.add_audit(AuditRecord(NOW, "Hanako", "refused", "{}"))
+    assert len(store.audits()) == 1
+    check = CAACheck("example.ac.jp", "issue", NOW, 300, None, (), True, "named")
+    store.add_caa_check(check)
+    assert store.caa_check("example.ac.jp", "issue") == check
+
+
 async def test_each_role_can_do_its_own_work(roles: Roles, caplog: pytest.LogCaptureFixture) -> None:
     """All that the two stores do, one after the other."""
     store = open_issuance_store(roles.url(roles.issuance))
@@ -92,6 +121,7 @@ async def test_each_role_can_do_its_own_work(roles: Roles, caplog: pytest.LogCap
         assert (await reader.reserve_serials(b"name", 10, NOW)).size == 10
         await reader.ping()
     store.retire_credential(credential, NOW)
+    register(store, root)
     await reader.close()
     store.close()
     assert "replica" not in caplog.text
