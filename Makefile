@@ -34,7 +34,7 @@ format: $(VENV)/.tests
 
 # The programs that no one here wrote: installed when this runs as root on Debian, named when they are missing.
 programs:
-	@bash tests/programs.sh openssl ocsptool jarsigner osslsigncode postgres promtool nginx varnishd \
+	@bash tests/programs.sh openssl ocsptool jarsigner osslsigncode postgres promtool prometheus systemd-analyze nginx varnishd \
 		apache2 haproxy curl vfychain gpgsm gpg-agent dirmngr slapd tomcat10 chronyd faketime go gcab wixl \
 		apksigner named
 

@@ -16,6 +16,10 @@ class Purge:
 
     caches: tuple[str, ...] = ()
     """Base URLs of caches that forget by URL: ``PURGE`` for each spelling of the GET URLs of a certificate."""
+    posts: bool = False
+    """Caches that forget by URL keep answers to POST, too, under the request's body: also send them ``PURGE /ocsp``
+    with each plain request as its body. ``docker/nginx.conf`` makes such a cache.
+    """
     tag_caches: tuple[str, ...] = ()
     """URLs of caches that forget by tag: one ``PURGE`` with ``tag_header``, which covers every spelling, and POST."""
     tag_header: str = ""
@@ -41,6 +45,8 @@ class Purge:
             raise ValueError(f"tag_header is {self.tag_header!r}: it must be one of {', '.join(SEPARATORS)}")
         if self.tag_caches and not self.tag_header:
             raise ValueError("tag_header is missing: tag_caches forget by tag")
+        if self.posts and not self.caches:
+            raise ValueError("posts is true: there are no caches that it could be for")
         if not 0.1 <= self.seconds <= 60:  # noqa: PLR2004 - a cache's patience and ours
             raise ValueError(f"seconds is {self.seconds}: it must lie between 0.1 and 60")
         if not 1 <= self.waiting <= 1_000_000:  # noqa: PLR2004 - some hundred octets each

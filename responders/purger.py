@@ -20,6 +20,7 @@ from yarl import URL
 
 from ca_store.errors import NotFound, StoreUnavailable
 from ca_store.types import CertificateState, ChangeKind, format_serial
+from ocsp.canonical import plain_requests
 from responders.cache_keys import certificate_paths, certificate_tag, crl_path, crl_tag
 from responders.counters import PURGES, counter_index
 
@@ -56,6 +57,14 @@ class Subject(NamedTuple):
     serial: int | None
 
 
+class PurgeRequest(NamedTuple):
+    """One PURGE."""
+
+    url: URL
+    header: Mapping[str, str]
+    body: bytes = b""
+
+
 class PurgeFailed(Exception):  # noqa: N818 - named as its meaning
     """A cache has not forgotten; one sentence."""
 
@@ -76,18 +85,25 @@ class CacheAddress:
     tag_header: str | None = None
     """None: it forgets by URL."""
     hosts: tuple[str, ...] = ()
+    posts: bool = False
+    """It keeps answers to POST under the request's body."""
 
-    def requests(self, issuer: Issuer, serial: int | None) -> Iterator[tuple[URL, Mapping[str, str]]]:
-        """URL and header of each PURGE about a certificate, or about the CRL when ``serial`` is None."""
+    def requests(self, issuer: Issuer, serial: int | None) -> Iterator[PurgeRequest]:
+        """Each PURGE about a certificate, or about the CRL when ``serial`` is None."""
         if self.tag_header is not None:
             tag = crl_tag(issuer.label) if serial is None else certificate_tag(issuer.label, serial)
-            yield URL(self.url, encoded=True), {self.tag_header: tag}
+            yield PurgeRequest(URL(self.url, encoded=True), {self.tag_header: tag})
             return
         base = self.url.rstrip("/")
         paths = [crl_path(issuer.label)] if serial is None else certificate_paths(issuer, serial)
+        headers: list[dict[str, str]] = [{"Host": host} for host in self.hosts] or [{}]
         for path in paths:
-            for host in self.hosts or (None,):
-                yield URL(base + path, encoded=True), {} if host is None else {"Host": host}
+            for header in headers:
+                yield PurgeRequest(URL(base + path, encoded=True), header)
+        if self.posts and serial is not None:
+            for body in plain_requests(issuer, serial):
+                for header in headers:
+                    yield PurgeRequest(URL(f"{base}/ocsp", encoded=True), header, body)
 
 
 class Purger:
@@ -244,7 +260,7 @@ class Purger:
                     _logger.info("cache %s forgets again", self._cache.url)
                 return bool(requests)
 
-    async def _requests(self, subject: Subject) -> list[tuple[URL, Mapping[str, str]]]:
+    async def _requests(self, subject: Subject) -> list[PurgeRequest]:
         """What to send; nothing when caches cannot hold what is wrong now. Raises StoreUnavailable."""
         if subject.issuer not in self._issuers:
             self._issuers = {issuer.id: issuer for issuer in await self._store.issuers()}
@@ -258,17 +274,19 @@ class Purger:
         issuer = self._issuers.get(subject.issuer)
         return [] if issuer is None else list(self._cache.requests(issuer, subject.serial))
 
-    async def _send(self, session: aiohttp.ClientSession, requests: Sequence[tuple[URL, Mapping[str, str]]]) -> None:
-        outcomes = await asyncio.gather(*[self._purge(session, url, header) for url, header in requests])
+    async def _send(self, session: aiohttp.ClientSession, requests: Sequence[PurgeRequest]) -> None:
+        outcomes = await asyncio.gather(*[self._purge(session, request) for request in requests])
         faults = [fault for fault in outcomes if fault is not None]
         if faults:
             raise PurgeFailed(faults[0])
 
-    async def _purge(self, session: aiohttp.ClientSession, url: URL, header: Mapping[str, str]) -> str | None:
+    async def _purge(self, session: aiohttp.ClientSession, request: PurgeRequest) -> str | None:
         """Send one; what went wrong, if anything did."""
         fault: str | None = None
         try:
-            async with session.request("PURGE", url, headers=header, allow_redirects=False) as response:
+            async with session.request(
+                "PURGE", request.url, headers=request.header, data=request.body or None, allow_redirects=False
+            ) as response:
                 await response.content.read(_MOST)
                 if response.status not in _DONE:
                     fault = f"it answered {response.status} to PURGE"
@@ -316,6 +334,6 @@ class Purging:
 def cache_addresses(settings: Purge) -> list[CacheAddress]:
     """Every cache of a configuration."""
     return [
-        *(CacheAddress(url, hosts=settings.hosts) for url in settings.caches),
+        *(CacheAddress(url, hosts=settings.hosts, posts=settings.posts) for url in settings.caches),
         *(CacheAddress(url, settings.tag_header) for url in settings.tag_caches),
     ]

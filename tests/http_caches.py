@@ -1,4 +1,4 @@
-"""Real HTTP caches in front of a server, set up as ``docs/http-caches.md`` says."""
+"""Real HTTP caches in front of a server: nginx with the very file that is deployed, Varnish as documented."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from running_server import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "http-caches.md"
+_ROOT: Final = Path(__file__).parent.parent
+DOCUMENT: Final = _ROOT / "docs" / "http-caches.md"
+CONFIGURATION: Final = _ROOT / "docker" / "nginx.conf"
 _AROUND: Final = """
 user root;
 daemon off;
@@ -37,22 +39,28 @@ def documented(language: str, replaced: Mapping[str, str]) -> str:
     """The example in this language, with what this machine calls otherwise; each name must occur in it."""
     found = re.search(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert found is not None
-    text = found[1]
+    return rendered(found[1], replaced)
+
+
+def rendered(text: str, replaced: Mapping[str, str]) -> str:
+    """A configuration with what this machine calls otherwise; each name must occur in it."""
     for name, other in replaced.items():
-        assert name in text, f"{name} is not in the example"
+        assert name in text, f"{name} is not in the configuration"
         text = text.replace(name, other)
     return text
 
 
 @contextmanager
-def nginx(folder: Path, port: int, upstream: int) -> Iterator[None]:
-    """The documented nginx on this port, before the responders on another."""
-    snippet = documented(
-        "nginx",
+def nginx(folder: Path, port: int, *nodes: int, purgers: str = "127.0.0.1") -> Iterator[None]:
+    """The deployed nginx on this port, before the one or two nodes of responders on others."""
+    snippet = rendered(
+        CONFIGURATION.read_text(),
         {
             "/var/cache/nginx/responders": f"{folder}/cache",
-            "127.0.0.1:8080": f"127.0.0.1:{upstream}",
-            "127.0.0.1:80;": f"127.0.0.1:{port};",
+            "node1:8080": f"127.0.0.1:{nodes[0]}",
+            "node2:8080": f"127.0.0.1:{nodes[-1]}",
+            "listen 8080;": f"listen 127.0.0.1:{port};",
+            "allow 127.0.0.1;": f"allow {purgers};",
         },
     )
     file = folder / "nginx.conf"
