@@ -231,7 +231,9 @@ def test_a_home_of_ones_own_from_nothing(tmp_path: Path) -> None:
     issuance("init", "--base-url", "http://pki.other.ac.jp", home=home)
     configuration = home / "responders.toml"
     assert "caa = true\n" in configuration.read_text()
-    configuration.write_text(configuration.read_text().replace("caa = true", "caa = false"))  # there is no DNS in tests
+    text = configuration.read_text().replace("caa = true", "caa = false")  # there is no DNS in tests
+    assert "[ct]\nenabled = true" in text
+    configuration.write_text(text.replace("enabled = true", "enabled = false"))  # and no log
     root = ("ca", "create", "root", "--purpose", "root", "--key", "p384", "--common-name", "Other Root")
     issuance(*root, "--organization", "Other College", "--country", "JP", home=home)
     issuance(
