@@ -51,6 +51,7 @@ from issuance.precertificate import (
 from issuance.profile import CLIENT, SERVER
 from issuance.revocation import revoke
 from issuance.subscriber import issue_from_request
+from issuance.timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -472,6 +473,13 @@ class TestBacklog:
             verify(log, sct, of_precertificate(core, done))
         assert done.status.sct_list is not None
         assert self.look(core) == []
+
+    def test_the_timers_look_after_it(self, core: Core, logs: list[CTLog]) -> None:
+        known = unfinished(core, logs)
+        advance(core, PATIENCE)
+        said: list[str] = []
+        Timers(core, lambda _credential: None, said.append).look()
+        assert f"completed the certificate {known.serial:x} of ecc" in said
 
     def test_the_scts_for_ocsp_follow_when_a_log_is_back(self, core: Core, logs: list[CTLog]) -> None:
         logs[1].refuse = lambda method, _count: 503 if method == "add-chain" else None
