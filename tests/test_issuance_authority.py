@@ -11,7 +11,18 @@ from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fakes import DAY, NOW, ManualClock
-from issuance_world import add_ca, advance, issuance, issue_one, killed_at, listed, make_csr, refused, small_core
+from issuance_world import (
+    add_ca,
+    advance,
+    issuance,
+    issue_one,
+    killed_at,
+    listed,
+    make_csr,
+    refused,
+    small_core,
+    without_logs,
+)
 
 from ca_store.clock import SystemClock
 from ca_store.errors import Conflict, IllegalMove
@@ -222,6 +233,7 @@ class TestRevocation:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("made") / "home"
     make_home(home, Wish(), SystemClock())
+    without_logs(home)
     with open_core(home, SystemClock()) as core:
         core.store.add_institution(INSTITUTION)
         add_ca(core, "root", "root")
