@@ -10,6 +10,7 @@ from ca_store.schema import certificate, certificate_status, crl, issuer, pack_s
 from ca_store.statuses import (
     STATUS_COLUMNS,
     attach_scts,
+    exchange,
     make_good,
     make_revoked,
     make_status,
@@ -83,6 +84,10 @@ class CertificateWriter(Transactions):
         with self._transaction() as connection:
             make_good(connection, issuer, serial, certificate, subject, not_before, not_after, now)
 
+    def complete(self, issuer: IssuerID, serial: int, precertificate: bytes, certificate: bytes) -> None:
+        with self._transaction() as connection:
+            exchange(connection, issuer, serial, precertificate, certificate)
+
     def revoke(self, issuer: IssuerID, serial: int, reason: Reason, revoked_at: int, now: int) -> Status:
         with self._transaction() as connection:
             return make_revoked(connection, issuer, serial, reason, revoked_at, now)
@@ -130,6 +135,31 @@ class CertificateWriter(Transactions):
         if after is not None:
             behind = min(max(after[1], 0), MAX_SERIAL)
             query = query.where(tuple_(*key) > tuple_(after[0], pack_serial(behind)))
+        with self._reading() as connection:
+            return [_make_certificate(row) for row in connection.execute(query)]
+
+    def without_scts(
+        self,
+        profile: str,
+        since: int,
+        until: int,
+        *,
+        after: tuple[IssuerID, int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Certificate]:
+        key = (certificate_status.c.issuer_id, certificate_status.c.serial)
+        query = (
+            _CERTIFICATES.where(
+                certificate_status.c.state == CertificateState.GOOD,
+                certificate_status.c.sct_list.is_(None),
+                certificate_status.c.changed_at.between(since, until),
+                certificate.c.profile == profile,
+            )
+            .order_by(*key)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(tuple_(*key) > tuple_(after[0], pack_serial(after[1])))
         with self._reading() as connection:
             return [_make_certificate(row) for row in connection.execute(query)]
 

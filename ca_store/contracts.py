@@ -160,6 +160,13 @@ class IssuanceStore(Protocol):
         """
         ...
 
+    def complete(self, issuer: IssuerID, serial: int, precertificate: bytes, certificate: bytes) -> None:
+        """Keep a certificate instead of the precertificate (RFC 6962 §3.1) that was recorded under its serial. Its
+        status, which answers have spoken of before, stays as it is. Raises NotFound, and IllegalMove when the serial is
+        not good or something else than that precertificate is recorded: another process was first.
+        """
+        ...
+
     def revoke(self, issuer: IssuerID, serial: int, reason: Reason, revoked_at: int, now: int) -> Status:
         """Move a row to revoked, or correct reason and time of a revocation; the status that is now committed.
         Repeating a revocation with equal values changes nothing and succeeds. Raises NotFound, IllegalMove.
@@ -240,6 +247,20 @@ class IssuanceStore(Protocol):
 
     def institutions(self) -> Sequence[Institution]:
         """All institutions by name."""
+        ...
+
+    def without_scts(
+        self,
+        profile: str,
+        since: int,
+        until: int,
+        *,
+        after: tuple[IssuerID, int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Certificate]:
+        """A page of the good certificates of a profile, recorded from ``since`` to ``until``, for which no SCT list is
+        kept; ordered by (issuer, serial), from behind the pair ``after``. Reads the status of every certificate.
+        """
         ...
 
     def certificates_named(self, start: str, limit: int = 1000) -> Sequence[Certificate]:

@@ -134,6 +134,17 @@ def make_good(
     record_change(connection, ChangeKind.STATUS, issuer, serial)
 
 
+def exchange(connection: Connection, issuer: IssuerID, serial: int, before: bytes, after: bytes) -> None:
+    """Keep a certificate instead of its precertificate. Raises IllegalMove, NotFound."""
+    status = lock_status(connection, issuer, serial)
+    if status.state is not CertificateState.GOOD:
+        raise IllegalMove(f"serial {format_serial(serial)} is {status.state.name.lower()}, so it gets no certificate")
+    key = {"issuer_id": issuer, "serial": pack_serial(serial)}
+    if bytes(connection.execute(select(certificate.c.der).filter_by(**key)).scalar_one()) != before:
+        raise IllegalMove(f"serial {format_serial(serial)} has another certificate already")
+    connection.execute(update(certificate).filter_by(**key).values(der=after))
+
+
 def make_revoked(
     connection: Connection, issuer: IssuerID, serial: int, reason: Reason, revoked_at: int, now: int
 ) -> Status:

@@ -13,10 +13,12 @@ from issuance.application_columns import Action
 from issuance.application_file import read_fields
 from issuance.application_review import Reviewer, digest_of
 from issuance.crl import sign_crl
+from issuance.ct_completion import complete
 from issuance.errors import IssuanceError
 from issuance.files import encode_pem, replace_file
 from issuance.issuer import issue, reserve
 from issuance.pkcs12 import encode_pkcs12, make_pin
+from issuance.precertificate import is_precertificate
 from issuance.revocation import revoke
 
 if TYPE_CHECKING:
@@ -127,7 +129,7 @@ class Applications:
         try:
             before = self._before(line, action)
             if before is not None:
-                return self._done(line, _BEFORE, before)
+                return self._done(line, _BEFORE, self._completed(before))
             fields = read_fields(line, action, self._core.settings.profile_ids, self._rules)
             reviewed = self._reviewer.review(line, action, fields)
             if self._dry_run:
@@ -150,6 +152,13 @@ class Applications:
         certificate = self._core.store.certificate(known.issuer, known.serial)
         return None if certificate.status.state is CertificateState.RESERVED else certificate
 
+    def _completed(self, certificate: Certificate) -> Certificate:
+        """A line whose certificate was announced to logs, and no more, is gone on with."""
+        if self._dry_run or certificate.der is None or not is_precertificate(certificate.der):
+            return certificate
+        complete(self._core, self._issuer(certificate), certificate.der)
+        return self._core.store.certificate(certificate.issuer, certificate.serial)
+
     def _act(self, line: Line, reviewed: Reviewed) -> Outcome:
         if reviewed.action is Action.REVOKE:
             return self._revoke(line, reviewed)
@@ -159,7 +168,7 @@ class Applications:
             before = self._before(line, reviewed.action)
             if before is None:
                 raise
-            return self._done(line, _BEFORE, before)
+            return self._done(line, _BEFORE, self._completed(before))
         assert reviewed.issuer is not None  # noqa: S101 - it was issued under
         return self._done(line, _DONE[reviewed.action], self._core.store.certificate(reviewed.issuer.id, serial))
 

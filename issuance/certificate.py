@@ -19,7 +19,7 @@ from issuance.errors import IssuanceError
 from issuance.profile import AlternativeNames
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ca_store.signing import Signer
     from issuance.profile import Profile
@@ -86,8 +86,10 @@ def authority_key_identifier(issuer: bytes) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier({"key_identifier": certificate.key_identifier})
 
 
-def assemble(contents: Contents, signer: Signer) -> bytes:
-    """Sign a certificate; its DER. Raises KeyUnavailable, and IssuanceError when the result fails its check."""
+def assemble(contents: Contents, signer: Signer, extensions: Sequence[bytes] = ()) -> bytes:
+    """Sign a certificate; its DER. ``extensions`` (DER) follow those of its profile. Raises KeyUnavailable, and
+    IssuanceError when the result fails its check.
+    """
     algorithm = signature_algorithm(signer)
     # RFC 5280 §4.1.2.4: name chaining compares bytes, so the issuer field is the CA's subject as it was encoded.
     subject = x509.Name.load(contents.subject)
@@ -107,7 +109,8 @@ def assemble(contents: Contents, signer: Signer) -> bytes:
             "extensions": [
                 {"extn_id": name, "critical": critical, "extn_value": value}
                 for name, critical, value in _extensions(contents)
-            ],
+            ]
+            + [x509.Extension.load(extension) for extension in extensions],
         }
     )
     der = bytes(

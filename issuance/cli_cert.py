@@ -16,6 +16,7 @@ from issuance.errors import IssuanceError
 from issuance.files import encode_pem, replace_file
 from issuance.home import open_core
 from issuance.period import format_time
+from issuance.precertificate import is_precertificate
 from issuance.profile import SUBSCRIBER_PROFILES
 from issuance.revocation import certificate_of, revoke
 from issuance.rule_set import rule_set
@@ -81,7 +82,7 @@ def _issue(options: argparse.Namespace, clock: Clock) -> None:
     request = decode_request(options.csr)
     with open_core(options.home, clock) as core:
         rules = options.as_of or rule_set(core.now())
-        announce(rules, core.settings)
+        announce(rules, core)
         issuer = core.store.issuer(options.ca)
         profile = core.settings.profile(options.profile)
         serial, certificate = issue_from_request(core, issuer, profile, request, rules)
@@ -113,6 +114,8 @@ def _show(options: argparse.Namespace, clock: Clock) -> None:
         if options.out is not None:
             if certificate.der is None:
                 raise NotFound(f"no certificate was ever signed under the serial {format_serial(certificate.serial)}")
+            if is_precertificate(certificate.der):
+                raise NotFound(f"the serial {format_serial(certificate.serial)} has a precertificate only")
             replace_file(options.out, encode_pem(certificate.der))
 
 
@@ -138,6 +141,7 @@ def _record(certificate: Certificate) -> Record:
         "not_before": format_time(certificate.not_before),
         "not_after": format_time(certificate.not_after),
         "state": status.state.name.lower(),
+        "precertificate": certificate.der is not None and is_precertificate(certificate.der),
         "changed_at": format_time(status.changed_at),
         "revoked_at": None if status.revoked_at is None else format_time(status.revoked_at),
         "reason": None if status.reason is None else status.reason.name,

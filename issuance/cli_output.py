@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any, TypeAlias
 
+    from issuance.core import Core
     from issuance.rule_set import RuleSet
-    from issuance.settings import Settings
 
     Record: TypeAlias = Mapping[str, Any]
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it so
 
 
-def announce(rules: RuleSet, settings: Settings) -> None:
+def announce(rules: RuleSet, core: Core) -> None:
     """Say on standard error which rules a run goes by; standard output is for what was asked for."""
-    sys.stderr.write(f"issuance: {describe(rules)}; CAA is {'looked up' if settings.caa else 'off'}\n")
+    caa = "looked up" if core.settings.caa else "off"
+    ct = "off" if core.transparency is None else "on"
+    sys.stderr.write(f"issuance: {describe(rules)}; CAA is {caa}; CT is {ct}\n")
 
 
 def print_records(records: Iterable[Record], columns: Mapping[str, int], *, as_json: bool) -> None:

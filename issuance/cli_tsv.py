@@ -60,7 +60,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 def _apply(options: argparse.Namespace, clock: Clock) -> None:
     with open_core(options.home, clock) as core:
         rules = options.as_of or rule_set(core.now())
-        announce(rules, core.settings)
+        announce(rules, core)
         if options.out is not None and options.out == options.pins:
             raise RequestRefused("--out and --pins must be different folders: nobody may hold a key and its PIN")
         officer = authenticate(core, options.officer)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ca_store.signing import Signer
     from ca_store.types import Issuer
     from issuance.caa_records import Resolver
+    from issuance.ct_log import Transparency
     from issuance.settings import Settings
 
 
@@ -30,6 +31,8 @@ class Core:
     """A cryptographically secure source of so many bits."""
     resolver: Resolver | None = None
     """Asks DNS for CAA records; None where the settings have them off."""
+    transparency: Transparency | None = None
+    """The logs that hear of server certificates; None where Certificate Transparency is off."""
     _opened: dict[str, Signer] = field(default_factory=dict, repr=False, compare=False)
 
     def now(self) -> int:

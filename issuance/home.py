@@ -19,6 +19,8 @@ from ca_store.home import CONFIGURATION, DEFAULT_DATABASE_URL, DEFAULT_PASSPHRAS
 from ca_store.keys import KeyStore
 from ca_store.types import CredentialKind
 from issuance.core import Core
+from issuance.ct_log import Transparency
+from issuance.ct_settings import read_logs
 from issuance.demo import furnish
 from issuance.errors import SetupRefused
 from issuance.files import publish, replace_file
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ca_store.clock import Clock
     from ca_store.types import Credential
     from issuance.caa_records import Resolver
+    from issuance.ct_log import Log
 
 _LOCK: Final = ".init"
 _DEFAULT_UNIT: Final = "rsa"
@@ -47,6 +50,17 @@ base_url = {base_url}
 client_policy = {client_policy}   # RFC 5612's number for examples: replace it with an OID of your own
 caa = {caa}
 caa_identities = {caa_identities}   # what subscribers' CAA records name: replace it with a domain of your own
+
+[ct]
+enabled = {ct}   # server certificates get SCTs from these logs
+# [[ct.logs]]
+# url = "https://log.example/2026h1/"
+# key = "MFkwEwYH..."             # SubjectPublicKeyInfo, base64
+# operator = "Example"
+# usable_from = 2026-01-01        # optional: when the log takes part
+# usable_until = 2027-07-01
+# expiry_from = 2026-01-01        # optional: which ends of validity a temporal shard takes
+# expiry_until = 2026-07-01
 
 [server]
 listen = "127.0.0.1:8080"
@@ -105,7 +119,14 @@ def open_core(path: Path, clock: Clock) -> Iterator[Core]:
     home = Home.open(path)
     settings = read_settings(home.document)
     with closing(open_issuance_store(home.database_url)) as store:
-        yield Core(store, home.keys(), settings, clock, resolver=_resolver(settings, clock))
+        yield Core(
+            store,
+            home.keys(),
+            settings,
+            clock,
+            resolver=_resolver(settings, clock),
+            transparency=_transparency(read_logs(home.document)),
+        )
 
 
 def _resolver(settings: Settings, clock: Clock) -> Resolver | None:
@@ -114,6 +135,14 @@ def _resolver(settings: Settings, clock: Clock) -> Resolver | None:
     from issuance.caa_dns import DNSResolver  # noqa: PLC0415 - takes long to import, for one use
 
     return DNSResolver(clock, settings.name_server)
+
+
+def _transparency(logs: tuple[Log, ...] | None) -> Transparency | None:
+    if logs is None:
+        return None
+    from issuance.ct_http import HTTPSubmitter  # noqa: PLC0415 - the same
+
+    return Transparency(logs, HTTPSubmitter())
 
 
 def publish_unit(path: Path, credential: Credential) -> None:
@@ -179,6 +208,7 @@ def _configuration(wish: Wish, settings: Settings) -> str:
         base_url=json.dumps(settings.base_url),
         client_policy=json.dumps(settings.client_policy),
         caa=json.dumps(settings.caa),
+        ct=json.dumps(not wish.demo),
         caa_identities=json.dumps(settings.caa_identities),
     )
     return text + (_DEMO_TEMPLATE if wish.demo else "")

@@ -18,8 +18,10 @@ from ca_store.signing import KeyType
 from ca_store.types import CertificateState
 from issuance.certificate import Contents, assemble
 from issuance.csr import check_key
+from issuance.ct_completion import check_logs, complete, is_logged
 from issuance.errors import IssuanceError, RequestRefused
 from issuance.period import format_time
+from issuance.precertificate import POISON
 from issuance.profile import BACKDATE, OCSP_DELEGATE, PURPOSES
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def examine(
                 f"the CA {issuer.label} ends at {format_time(issuer.not_after)}, but has to answer for this certificate"
                 f" until {format_time(needed)}: create a new CA"
             )
-    return Contents(
+    contents = Contents(
         profile=profile,
         serial=_NONE_YET,
         subject=subject,
@@ -115,6 +117,8 @@ def examine(
         pointers=core.settings.pointers(issuer.label) if profile.pointers else None,
         names=names,
     )
+    check_logs(core, contents)
+    return contents
 
 
 def prepare(
@@ -168,10 +172,14 @@ def issue(
     where the issuer's usual one will not do. ``deliver`` is given the DER before it is recorded, for what must be on
     the disk before the certificate counts. Raises IllegalMove when the serial is not reserved any more: the draft was
     used, or its serial revoked.
+
+    With Certificate Transparency it is a precertificate that is recorded, and completed then: see ``complete`` for
+    what is raised besides.
     """
     contents = draft.contents
-    der = assemble(contents, core.signer(draft.issuer, digest))
-    if deliver is not None:
+    logged = is_logged(core, contents.profile)
+    der = assemble(contents, core.signer(draft.issuer, digest), (POISON,) if logged else ())
+    if deliver is not None and not logged:
         deliver(der)
     core.store.record(
         draft.issuer.id,
@@ -182,7 +190,7 @@ def issue(
         contents.not_after,
         core.now(),
     )
-    return der
+    return complete(core, draft.issuer, der, deliver=deliver) if logged else der
 
 
 def subject_text(certificate: bytes) -> str:

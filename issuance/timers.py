@@ -1,4 +1,4 @@
-"""What must happen while nobody types a command: CRLs and online signers are renewed before they end."""
+"""What must happen while nobody types a command: CRLs and signers are renewed before they end, logs asked again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ca_store.errors import StoreError
 from issuance.compromise import is_compromised, revoke_issued
 from issuance.crl import is_due, sign_crl
+from issuance.ct_backlog import Backlog
 from issuance.errors import IssuanceError
 from issuance.signer_renewal import delegate_keys, renew_delegate, renew_unit, retire_succeeded, unit_names
 
@@ -35,6 +36,7 @@ class Timers:
         self._core = core
         self._publish = publish
         self._report = report
+        self._backlog = Backlog(core, report)
 
     def run(self, stop: Event, interval: float = INTERVAL) -> None:
         """Look until ``stop`` is set. A failure is reported and tried again at the next look."""
@@ -57,6 +59,8 @@ class Timers:
                 with self._reported():
                     self._renewed(renew_unit(self._core, name, retry_revoked=False))
             retire_succeeded(self._core)
+            with self._reported():
+                self._backlog.look()
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

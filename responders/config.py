@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ca_store.home import Home
 
-OTHERS: Final = frozenset({"database", "keys", "issuance"})
+OTHERS: Final = frozenset({"database", "keys", "issuance", "ct"})
 """Sections of other packages."""
 
 _OWN: Final = frozenset({"server", "signing", "ocsp", "tsa", "clock", "log", "purge"})

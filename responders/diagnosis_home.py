@@ -25,6 +25,7 @@ _DEMO: Final = "certs/demo-good.pem"
 _DAY: Final = 86_400
 _MICROSOFT_VALIDITY: Final = 7 * _DAY
 _HTTP_SECONDS: Final = 5.0
+_FEWEST_OPERATORS: Final = 2
 _MOST: Final = 1 << 16
 _ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not bound
 
@@ -63,7 +64,12 @@ def examine_pointers(home: Home) -> Iterator[Finding]:
     """Where the certificates send relying parties, and what the demo leaves out."""
     section = home.document.get("issuance", {})
     issuance = section if isinstance(section, dict) else {}
-    yield _examine_caa(home, looked_up=issuance.get("caa", True) is True)
+    caa, logs = issuance.get("caa", True) is True, _logs(home)
+    if is_demo(home) and not caa and logs is None:
+        yield Finding(Level.NOTE, "issuance", "this is the demo home: CAA look-ups and CT submission are off")
+    else:
+        yield _examine_caa(home, looked_up=caa)
+        yield _examine_ct(home, logs)
     base_url = issuance.get("base_url", "")
     host = (urlsplit(base_url).hostname or "") if isinstance(base_url, str) else ""
     if host and not _is_loopback(host):
@@ -81,13 +87,35 @@ def examine_pointers(home: Home) -> Iterator[Finding]:
 
 def _examine_caa(home: Home, *, looked_up: bool) -> Finding:
     if looked_up:
-        what = "CAA is looked up before certificates are issued"
-        return Finding(Level.OK, "issuance", f"{what}; CT submission is off" if is_demo(home) else what)
+        return Finding(Level.OK, "issuance", "CAA is looked up before certificates are issued")
     if is_demo(home):
-        return Finding(Level.NOTE, "issuance", "this is the demo home: CAA look-ups and CT submission are off")
+        return Finding(Level.NOTE, "issuance", "this is the demo home: CAA look-ups are off")
     return Finding(
         Level.WARNING, "issuance", "[issuance] caa is off: certificates are issued whatever CAA says (BR §3.2.2.8)"
     )
+
+
+def _logs(home: Home) -> list[str] | None:
+    """The operator of each configured log; None where Certificate Transparency is off."""
+    section = home.document.get("ct")
+    if not isinstance(section, dict) or section.get("enabled", True) is not True:
+        return None
+    logs = section.get("logs", [])
+    return [str(log.get("operator")) for log in logs if isinstance(log, dict)] if isinstance(logs, list) else []
+
+
+def _examine_ct(home: Home, operators: list[str] | None) -> Finding:
+    if operators is None and is_demo(home):
+        return Finding(Level.NOTE, "issuance", "this is the demo home: CT submission is off")
+    if operators is None:
+        return Finding(
+            Level.WARNING, "issuance", "[ct] is off: browsers refuse server certificates without SCTs (RFC 6962)"
+        )
+    count = len(set(operators))
+    if count < _FEWEST_OPERATORS:
+        sentence = f"[ct] names logs of {count} operators: too few for any server certificate to be issued"
+        return Finding(Level.FAULT, "issuance", sentence)
+    return Finding(Level.OK, "issuance", f"server certificates are submitted to {len(operators)} CT logs")
 
 
 def _is_loopback(host: str) -> bool:

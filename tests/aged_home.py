@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fakes import ManualClock
-from issuance_world import add_ca, private_key
+from issuance_world import add_ca, private_key, without_logs
 from running_server import free_port, running_server
 from signers_world import AGE, issue_code
 from strangers import run
@@ -54,6 +54,7 @@ def make(folder: Path) -> tuple[Path, Heirloom]:
     """
     home, then = folder / "home", ManualClock(int(time.time()) - AGE)
     make_home(home, Wish(base_url=f"http://127.0.0.1:{free_port()}"), then)
+    without_logs(home)
     with (home / "responders.toml").open("a") as settings:
         settings.write('\n[tsa.units.p256]\npolicy = "2.999.3161.2"\n')
     with open_core(home, then) as core:

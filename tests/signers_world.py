@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
 from fakes import DAY, ManualClock
-from issuance_world import add_ca, issue_one, make_csr, without_dns
+from issuance_world import add_ca, issue_one, make_csr, without_dns, without_logs
 from running_server import free_port
 from strangers import SEEN_SECONDS, SHA1, ask, issuance
 
@@ -68,6 +68,7 @@ def build(home: Path) -> Past:
     then = ManualClock(int(time.time()) - AGE)
     make_home(home, Wish(base_url=f"http://127.0.0.1:{free_port()}"), then)
     without_dns(home)
+    without_logs(home)
     with open_core(home, then) as core:
         core.store.add_institution(INSTITUTION)
         add_ca(core, "root", "root")

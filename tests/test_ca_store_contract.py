@@ -103,6 +103,49 @@ async def test_everything_of_an_issuer_is_revoked_page_by_page_and_the_feed_carr
         store.record(root, 10, b"der", "CN=late", NOW, LATER, NOW + 3)
 
 
+async def test_a_certificate_takes_the_place_of_its_precertificate_once(
+    store: IssuanceStore, reader: ReadStore, root: IssuerID
+) -> None:
+    store.reserve(root, 5, "server", LATER, NOW)
+    store.record(root, 5, b"precertificate", "CN=a", NOW, LATER, NOW + 1)
+    before = await reader.status(root, 5)
+    with pytest.raises(IllegalMove, match="serial 5 has another certificate already"):
+        store.complete(root, 5, b"another", b"certificate")
+    store.complete(root, 5, b"precertificate", b"certificate")
+    assert store.certificate(root, 5).der == b"certificate"
+    assert await reader.status(root, 5) == before
+    with pytest.raises(IllegalMove, match="serial 5 has another certificate already"):
+        store.complete(root, 5, b"precertificate", b"second")
+    for serial in (6, 7):
+        store.reserve(root, serial, "server", LATER, NOW)
+    store.record(root, 7, b"precertificate", "CN=a", NOW, LATER, NOW)
+    store.revoke(root, 7, Reason.superseded, NOW, NOW)
+    for serial, state in ((6, "reserved"), (7, "revoked")):
+        with pytest.raises(IllegalMove, match=f"serial {serial} is {state}, so it gets no certificate"):
+            store.complete(root, serial, b"precertificate", b"certificate")
+    with pytest.raises(NotFound):
+        store.complete(root, 8, b"precertificate", b"certificate")
+
+
+def test_those_without_scts_are_found_page_by_page(store: IssuanceStore, root: IssuerID) -> None:
+    for serial in range(5, 11):
+        issue(store, root, serial, "client" if serial == 7 else "server")
+    store.put_sct_list(root, 5, SCTS, NOW)
+    store.revoke(root, 6, Reason.superseded, NOW, NOW)
+    store.reserve(root, 11, "server", LATER, NOW)
+    recorded = store.certificate(root, 8).status.changed_at
+
+    def found(since: int, until: int, after: int = 0, limit: int = 9) -> list[int]:
+        page = store.without_scts("server", since, until, after=(root, after), limit=limit)
+        return [each.serial for each in page]
+
+    assert found(recorded, recorded) == [8, 9, 10]
+    assert found(recorded, recorded, limit=2) == [8, 9]
+    assert found(recorded, recorded, after=9) == [10]
+    assert found(recorded + 1, recorded + 9) == found(recorded - 9, recorded - 1) == []
+    assert [each.serial for each in store.without_scts("client", NOW - 9, NOW + 9)] == [7]
+
+
 SCTS = bytes.fromhex("0009 0003 aabbcc 0002 ddee")
 
 

@@ -22,6 +22,7 @@ from issuance_world import (
     refused,
     small_core,
     without_dns,
+    without_logs,
 )
 
 from ca_store.clock import SystemClock
@@ -234,6 +235,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("made") / "home"
     make_home(home, Wish(), SystemClock())
     without_dns(home)
+    without_logs(home)
     with open_core(home, SystemClock()) as core:
         core.store.add_institution(INSTITUTION)
         add_ca(core, "root", "root")

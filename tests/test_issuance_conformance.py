@@ -9,7 +9,7 @@ import pytest
 from test_conformance import module
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "conformance-issuance.md"
-HELD = 49
+HELD = 57
 """Rows so far; a row that is lost would not be missed otherwise."""
 
 

@@ -247,6 +247,7 @@ def test_a_home_of_ones_own_from_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     issuance("init", "--base-url", "http://pki.other.ac.jp", home=home)
     without_dns(home)
+    without_logs(home)
     root = ("ca", "create", "root", "--purpose", "root", "--key", "p384", "--common-name", "Other Root")
     issuance(*root, "--organization", "Other College", "--country", "JP", home=home)
     issuance(

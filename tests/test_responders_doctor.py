@@ -89,13 +89,25 @@ def test_a_demo_home_is_well_and_is_told_what_it_leaves_out(home: Path) -> None:
 
 def test_whether_caa_is_looked_up(home: Path) -> None:
     edit(home, "caa = false", "caa = true")
-    assert (
-        "ok       issuance: CAA is looked up before certificates are issued; CT submission is off"
-        in doctor(home).stdout
-    )
+    assert "ok       issuance: CAA is looked up before certificates are issued" in doctor(home).stdout
     edit(home, "caa = true", "caa = false")
     (home / "certs" / "demo-good.pem").unlink()
     assert "warning  issuance: [issuance] caa is off: certificates are issued whatever CAA says" in doctor(home).stdout
+
+
+def test_whether_there_are_logs_to_submit_to(home: Path) -> None:
+    assert "note     issuance: this is the demo home: CAA look-ups and CT submission are off" in doctor(home).stdout
+    edit(home, "caa = false", "caa = true")
+    assert "note     issuance: this is the demo home: CT submission is off" in doctor(home).stdout
+    edit(home, "[ct]\nenabled = false", "[ct]\nenabled = true")
+    assert faults(home) == ["issuance: [ct] names logs of 0 operators: too few for any server certificate to be issued"]
+    with (home / "responders.toml").open("a") as file:
+        for operator in ("A", "B"):
+            file.write(f'[[ct.logs]]\nurl = "http://127.0.0.1:9/"\noperator = "{operator}"\nkey = ""\n')
+    assert "ok       issuance: server certificates are submitted to 2 CT logs" in doctor(home).stdout
+    edit(home, "[ct]\nenabled = true", "[ct]\nenabled = false")
+    (home / "certs" / "demo-good.pem").unlink()
+    assert "warning  issuance: [ct] is off: browsers refuse server certificates without SCTs" in doctor(home).stdout
 
 
 def test_a_running_server_is_asked_how_it_is(server: Server) -> None:
