@@ -23,6 +23,7 @@ from issuance_world import (
     refused,
     small_core,
     without_dns,
+    without_logs,
 )
 
 from ca_store.database import open_issuance_store
