@@ -137,7 +137,7 @@ def test_a_crl_and_an_ocsp_answer_never_contradict_each_other_beyond_the_age_of_
     shutil.copy(base.home / "ca.db", tmp_path / "ca.db")
     store = open_issuance_store(f"sqlite:///{tmp_path / 'ca.db'}")
     with closing(store):
-        core = Core(store, KeyStore(base.home, b"a passphrase"), Settings(), ManualClock())
+        core = Core(store, KeyStore(base.home, b"a passphrase"), Settings(caa=False), ManualClock())
         asyncio.run(live(core, f"sqlite:///{tmp_path / 'ca.db'}", steps))
 
 
@@ -232,7 +232,7 @@ def test_what_the_code_signing_crl_promises_about_expired_certificates_is_kept(b
     shutil.copy(base.home / "ca.db", tmp_path / "ca.db")
     store = open_issuance_store(f"sqlite:///{tmp_path / 'ca.db'}")
     with closing(store):
-        core = Core(store, KeyStore(base.home, b"a passphrase"), Settings(), ManualClock())
+        core = Core(store, KeyStore(base.home, b"a passphrase"), Settings(caa=False), ManualClock())
         issued: list[tuple[Issuer, int]] = []
         act(core, issued, ("issue", "signing"))
         [(issuer, serial)] = issued

@@ -20,6 +20,7 @@ from confinement import confined_server
 from cryptography.x509 import ocsp as x509_ocsp
 from daemons import daemon
 from http_caches import nginx, rendered
+from issuance_world import without_dns, without_logs
 from ocsp_wire import extension, request
 from postgres_server import postgres_folder, postgres_server
 from running_server import free_port, running_server, until
@@ -92,6 +93,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     with postgres_server() as database, ExitStack() as running:
         home = folder / "home"
         issuance(home, "init", "--database", database, "--base-url", f"http://127.0.0.1:{free_port()}")
+        without_dns(home)
+        without_logs(home)
         furnish(home)
         with (home / "responders.toml").open("a") as file:
             file.write(settings)
