@@ -135,7 +135,7 @@ class TokenLog:
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wanted = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._open: OpenLog | None = None
         self.fault: str | None = None
         """Why entries cannot be committed at present."""
@@ -177,7 +177,7 @@ class TokenLog:
 
     def close(self) -> None:
         """Commit what is there and end the thread."""
-        self._closing = True
+        self._closing.set()
         self._wanted.set()
         self._thread.join()
 
@@ -194,8 +194,8 @@ class TokenLog:
         settings, done = self._settings, 0
         while True:
             self._wanted.wait()
-            if not settings.commit_before_answer and not self._closing:
-                time.sleep(settings.commit_milliseconds / 1000)
+            if not settings.commit_before_answer:
+                self._closing.wait(settings.commit_milliseconds / 1000)
             # Cleared before they are taken: what comes later sets it again.
             self._wanted.clear()
             entries = [self._pending.popleft() for _ in range(len(self._pending))]
@@ -208,10 +208,10 @@ class TokenLog:
             if self._loop is not None:
                 with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
                     self._loop.call_soon_threadsafe(self._release, done)
-            if self._closing and (failed or not self._pending):
+            if self._closing.is_set() and (failed or not self._pending):
                 return
             if failed:
-                time.sleep(_RETRY_SECONDS)
+                self._closing.wait(_RETRY_SECONDS)
 
     def _release(self, done: int) -> None:
         """On the loop: let those go on whose entries are on the disk, or none of them can be."""
