@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from issuance.core import Core
 
 TIME_NOT_AVAILABLE, SYSTEM_FAILURE = "0303010002", "03050600000040"
-SETTLE: Final = 1.5
+SETTLE: Final = 4
 UNIT = '\n[tsa.units.{}]\npolicy = "2.999.3161.1"\n'
 NO_LOG = "\n[log]\nenabled = false\n"
 """libfaketime has a thread's sleep fail when time is set meanwhile, which no kernel does."""
