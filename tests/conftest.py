@@ -68,7 +68,14 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
         timeout=110,
     )
+    shutil.copytree(home, home.with_name("pristine"))
     return home
+
+
+@pytest.fixture(scope="session")
+def pristine_home(demo_home: Path) -> Path:
+    """The demo home as it was made, for copies that nothing was issued in before; not to be changed."""
+    return demo_home.with_name("pristine")
 
 
 @pytest.fixture(scope="session")

@@ -58,8 +58,8 @@ def ask(home: Path, label: str, serial: str, url: str, *arguments: str | Path) -
 
 
 @pytest.mark.parametrize(("kind", "label"), [("p384", "server-ecc"), ("rsa-2048", "server-rsa")])
-def test_a_tls_client_verifies_both_kinds_of_scts(demo_home: Path, tmp_path: Path, kind: str, label: str) -> None:
-    with logging_home(demo_home, tmp_path) as (home, logs):
+def test_a_tls_client_verifies_both_kinds_of_scts(pristine_home: Path, tmp_path: Path, kind: str, label: str) -> None:
+    with logging_home(pristine_home, tmp_path) as (home, logs):
         serial = issue(home, tmp_path, kind, label)
         with running_server(home, workers=1) as server:
             assert ": good" in ask(home, label, serial, server.url, "-no_nonce", "-respout", tmp_path / "ocsp.der")
@@ -89,9 +89,9 @@ def test_a_tls_client_verifies_both_kinds_of_scts(demo_home: Path, tmp_path: Pat
     assert "Verify return code: 0 (ok)" in said
 
 
-def test_a_precertificate_alone_is_answered_good_and_can_be_revoked(demo_home: Path, tmp_path: Path) -> None:
+def test_a_precertificate_alone_is_answered_good_and_can_be_revoked(pristine_home: Path, tmp_path: Path) -> None:
     """Of whoever dies between the logs' answers and the certificate (bugzilla 1577652)."""
-    with logging_home(demo_home, tmp_path) as (home, logs):
+    with logging_home(pristine_home, tmp_path) as (home, logs):
         (tmp_path / "a.csr").write_bytes(make_csr("p384", common_name="a.example.ac.jp"))
         command = ("cert", "issue", "--ca", "server-ecc", "--profile", "server", "--csr", tmp_path / "a.csr")
         killed_at("issuance.ct_completion:embed", 1, *command, home=home)

@@ -360,8 +360,8 @@ def test_what_was_decided_stays_on_record(at: Desk) -> None:
 
 class TestCommand:
     @pytest.fixture
-    def home(self, demo_home: Path, tmp_path: Path) -> Path:
-        home = copy_home(demo_home, tmp_path)
+    def home(self, pristine_home: Path, tmp_path: Path) -> Path:
+        home = copy_home(pristine_home, tmp_path)
         (tmp_path / "h.csr").write_bytes(make_csr(common_name="Hanako"))
         issue = ("cert", "issue", "--ca", "client", "--profile", "client", "--csr", tmp_path / "h.csr")
         issuance(*issue, "--out", tmp_path / "h.pem", home=home)

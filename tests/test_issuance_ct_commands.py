@@ -28,9 +28,9 @@ CA = ("--ca", "server-ecc")
 
 class TestCommand:
     @pytest.fixture
-    def world(self, demo_home: Path, tmp_path: Path) -> Iterator[tuple[Path, list[CTLog]]]:
+    def world(self, pristine_home: Path, tmp_path: Path) -> Iterator[tuple[Path, list[CTLog]]]:
         (tmp_path / "a.csr").write_bytes(make_csr("p384", common_name="a.example.ac.jp"))
-        with logging_home(demo_home, tmp_path) as (home, logs):
+        with logging_home(pristine_home, tmp_path) as (home, logs):
             yield home, logs
 
     def issue(self, folder: Path) -> tuple[str | Path, ...]:
