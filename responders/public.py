@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from responders.tsa_http import TSAEndpoint
 
 _SEQUENCE: Final = 0x30
-_INTEGER: Final = 0x02
 _READ: Final = ("GET", "HEAD")
 _READ_ONLY: Final = "GET, HEAD"
 _ALL: Final = "GET, HEAD, POST"

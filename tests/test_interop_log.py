@@ -17,6 +17,7 @@ import pytest
 from running_server import running_server, until
 from strangers import TIMESTAMP_QUERY, ask, certificate, run
 
+from ca_store import der
 from tsa.client import Query, encode_query, fresh_nonce
 from tsa.log_reader import recorded
 
@@ -171,6 +172,26 @@ def test_countersignatures_are_recorded_too(
     token.write_bytes(base64.b64decode(reply.body))
     until(lambda: log(log_home, "prove", token, "--out", proof).returncode == 0, "the countersignature is not logged")
     assert log(log_home, "check", token, proof).returncode == 0
+
+
+def test_a_token_that_no_bundle_can_hold_is_refused_and_stops_nobody(
+    log_home: Path, replies: tuple[Server, list[bytes]]
+) -> None:
+    """An entry has a length of two octets (C2SP tlog-tiles); the body of a request may be as long as that."""
+    server = replies[0]
+    query = encode_query(Query(bytes(32), "sha256", None))[2:]
+    for octets in (65_300, 65_440):
+        nonce = der.tlv(der.INTEGER, b"\x7f" * octets)
+        body = der.sequence(query.removesuffix(der.TRUE), nonce, der.TRUE)
+        assert len(body) <= 65_536
+        answer = ask(f"{server.url}/tsa/p256", body, TIMESTAMP_QUERY)
+        assert (b"\x03\x02\x01\x00" in answer.body[:12]) is (octets == 65_300)
+        if octets != 65_300:
+            assert bytes.fromhex("03020204") in answer.body  # badDataFormat
+    stamp(f"{server.url}/tsa/p256", 1 << 200)
+    digest = (1 << 200).to_bytes(32, "big").hex()
+    until(lambda: log(log_home, "find", "--digest", digest).returncode == 0, "the log has ended")
+    assert log(log_home, "verify").returncode == 0
 
 
 def test_a_kill_loses_nothing_that_was_promised_and_no_log_forks(demo_home: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT: Final = "checkpoint"
 MAX_ENTRY: Final = 65_535
+"""Octets: what a bundle's length of two octets can say."""
 _LENGTH: Final = 2
 _GROUP: Final = 1000
 _NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")

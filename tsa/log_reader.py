@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from asn1crypto import cms, tsp
 
 from ca_store import der
-from tsa.log_files import CHECKPOINT, LogDamaged, LogFiles, log_folders, tile_path
+from tsa.log_files import CHECKPOINT, LogDamaged, LogFiles, log_folders, pack, tile_path
 from tsa.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, inclusion_path, leaf_hash
 from tsa.note import Checkpoint, NoteRefused, Proof, open_checkpoint
 
@@ -210,7 +210,7 @@ def export(log: SignedLog, target: Path) -> None:
     entries = log.files.entries()
     for index in range(-(-size // TILE_WIDTH)):
         part = [octets for _, octets in itertools.islice(entries, TILE_WIDTH)]
-        bundle = b"".join(len(each).to_bytes(2, "big") + each for each in part)
+        bundle = b"".join(map(pack, part))
         _write(root / published_path("entries", index, len(part)), bundle)
     while width := size >> (TILE_HEIGHT * level):
         for index in range(-(-width // TILE_WIDTH)):

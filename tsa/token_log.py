@@ -19,8 +19,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from tsa.errors import SystemFailure
-from tsa.log_files import CHECKPOINT, log_folders, pack, tile_path
+from tsa.errors import BadDataFormat, SystemFailure
+from tsa.log_files import CHECKPOINT, MAX_ENTRY, log_folders, pack, tile_path
 from tsa.merkle import TILE_WIDTH, Frontier, leaf_hash
 from tsa.note import Checkpoint, sign_checkpoint
 
@@ -157,7 +157,11 @@ class TokenLog:
             raise SystemFailure("The log of tokens does not keep up.")
 
     def append(self, entry: bytes) -> int:
-        """Record one token that is about to be answered; the ticket is for ``committed``."""
+        """Record one token that is about to be answered; the ticket is for ``committed``. Raises BadDataFormat for an
+        entry that no bundle can hold: a nonce can be as long as a request's body.
+        """
+        if len(entry) > MAX_ENTRY:
+            raise BadDataFormat("The nonce is too long for a token that must be recorded.")
         self._pending.append(entry)
         self._appended += 1
         if not self._wanted.is_set():
