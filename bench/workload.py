@@ -109,6 +109,8 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
                  CEILING_POST, "p256", 0.38, "combined", times=("peer-tsa", 80)),
         Scenario("tsa-p256-bare", "TSA P-256, no certificates, log on", f"{ours}/tsa/p256", "POST", TSA,
                  [bare_token], pid, CEILING_POST, "p256", 0.38, "combined"),
+        Scenario("tsa-rsa-no-log", "TSA RSA-3072, certReq, log off", f"{unlogged}/tsa/rsa", "POST", TSA, [token],
+                 servers.pids["no-log"], CEILING_POST, "rsa-3072", bound="signing"),
         Scenario("tsa-rsa", "TSA RSA-3072, certReq, log on", f"{ours}/tsa/rsa", "POST", TSA, [token], pid,
                  CEILING_POST, "rsa-3072", 0.95, "signing"),
         Scenario("peer-ocsp", "certomancer OCSP (P-256)", peer_url + peer.ocsp_path, "POST", OCSP, [peer_request],
