@@ -92,9 +92,13 @@ class ClockMonitor:
         program = shutil.which("chronyc")
         if program is None:
             return None
-        process = await asyncio.create_subprocess_exec(
-            program, *_TRACKING, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                program, *_TRACKING, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+            )
+        except OSError as error:
+            self._tell(f"chronyc cannot be run: {error.strerror}")
+            return None
         try:
             async with asyncio.timeout(_CHRONY_TIMEOUT):
                 output, _ = await process.communicate()

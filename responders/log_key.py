@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import ssl
 from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
 
 from ca_store.errors import Conflict
 from ca_store.signing import ED25519, KeyType
 from responders.config import ConfigError
-from tsa.note import raw_public_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +27,6 @@ if TYPE_CHECKING:
 PUBLIC_KEY: Final = "public-key.pem"
 """Everybody's half, in the folder of the logs."""
 _logger: Final = logging.getLogger(__name__)
-_HEAD, _FOOT = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 
 
 def ensure_log_key(home: Home, settings: LogSettings) -> None:
@@ -32,12 +37,12 @@ def ensure_log_key(home: Home, settings: LogSettings) -> None:
     signer = keys.load(settings.key)
     if signer.algorithm is not ED25519:
         raise ConfigError(f"[log] key: {settings.key} is not an Ed25519 key")
-    pem = ssl.DER_cert_to_PEM_cert(signer.public_key).replace("CERTIFICATE", "PUBLIC KEY")
+    pem = load_der_public_key(signer.public_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     file = home.path / settings.folder / PUBLIC_KEY
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        if not file.exists() or file.read_text() != pem:
-            file.write_text(pem)
+        if not file.exists() or file.read_bytes() != pem:
+            file.write_bytes(pem)
     except OSError as error:
         # The server answers OCSP all the same, and says that it cannot record tokens.
         _logger.error("%s cannot be written: %s", file, error.strerror)  # noqa: TRY400 - no use for our stack
@@ -45,10 +50,10 @@ def ensure_log_key(home: Home, settings: LogSettings) -> None:
 
 def read_public_key(file: Path) -> bytes:
     """The 32 octets of an Ed25519 public key in PEM. Raises ValueError, OSError."""
-    pem = file.read_text().strip()
-    if not (pem.startswith(_HEAD) and pem.endswith(_FOOT)):
-        raise ValueError(f"{file} is not a public key in PEM")
-    encoded = ssl.PEM_cert_to_DER_cert(pem.replace("PUBLIC KEY", "CERTIFICATE"))
-    if not encoded.startswith(b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70"):
-        raise ValueError(f"{file} is not an Ed25519 key")
-    return raw_public_key(encoded)
+    try:
+        key = load_pem_public_key(file.read_bytes())
+    except ValueError:
+        raise ValueError(f"{file} is not a public key in PEM") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError(f"{file} is not an Ed25519 key")  # noqa: TRY004 - the file is refused, not its type
+    return key.public_bytes_raw()

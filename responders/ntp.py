@@ -116,8 +116,9 @@ async def query(address: str, clock: Clock) -> Sample:
                 transport.close()
     except TimeoutError:
         raise NTPError(f"{address} does not answer") from None
-    except OSError as error:
-        raise NTPError(f"{address} cannot be asked: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # no host can have such a name
+        reason = getattr(error, "strerror", None) or error
+        raise NTPError(f"{address} cannot be asked: {reason}") from None
     return decode_answer(packet, cookie, sent, received)
 
 

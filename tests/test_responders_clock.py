@@ -191,5 +191,22 @@ def test_servers_are_named_as_people_write_them(address: str, expected: tuple[st
     assert split_address(address) == expected
 
 
+@pytest.mark.parametrize("name", ["a..b", "x" * 300, "nowhere.invalid", ""])
+def test_a_server_that_nobody_can_be_is_a_failure_and_no_fault(name: str) -> None:
+    with pytest.raises(NTPError, match="cannot be asked"):
+        asyncio.run(query(f"{name}:123", SystemClock()))
+
+
+def test_a_chronyc_that_cannot_be_run_is_as_good_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "chronyc"
+    program.write_bytes(b"\x7fELF no program")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    clock, settings = HandClock(), ClockSettings(source="kernel")
+    monitor = ClockMonitor(ClockGuard(clock, settings), settings, clock, lambda: ClockEstimate(True, 0.001, 0.02))
+    assert asyncio.run(monitor.measure_chrony()) is None
+    assert asyncio.run(monitor.measure_kernel()) is not None
+
+
 def test_a_query_says_nothing_of_the_host() -> None:
     assert encode_query(COOKIE) == b"\x23" + bytes(39) + COOKIE.to_bytes(8, "big")

@@ -9,15 +9,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from countersignatures import lines, request
 from test_tsa_requests import F1
 from tsa_reader import open_reply
-from tsa_world import NOW, POLICY, MemorySigner, Profile, World, key
+from tsa_world import NOW, POLICY, MemorySigner, Profile, World, issue, key
 
 from ca_store.errors import KeyUnavailable, SigningOverload, StoreUnavailable
 from ca_store.gate import SigningGate
 from ca_store.types import CertificateState
-from tsa.errors import UnknownUnit
+from tsa.errors import SystemFailure, UnknownUnit
 from tsa.settings import ClockSettings, Settings, UnitSettings
+from tsa.unit import load_authenticode_unit
 
 if TYPE_CHECKING:
     from ca_store.types import IssuerID, Status
@@ -311,6 +313,27 @@ async def test_a_key_that_fails_is_a_system_failure_with_a_traceback(caplog: pyt
     reply = await world.authority(world.unit(signer=LostKey(key("p256")))).answer(F1)
     assert reply.outcome == "systemFailure"
     assert open_reply(reply.der).text == "The authority has an internal fault."
+    assert caplog.records[0].exc_info is not None
+
+
+async def test_a_key_that_fails_is_a_system_failure_for_the_older_protocol_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    lost = LostKey(key("rsa-3072"))
+    certificate = issue("rsa-3072", key("rsa-3072").public_key(), "sha256", Profile())
+    unit = load_authenticode_unit(
+        "authenticode",
+        UnitSettings(protocol="authenticode"),
+        world.credential("authenticode", certificate),
+        [ca.issuer for ca in world.chain],
+        lost,
+        int(world.clock.now()),
+    )
+    authority = world.authority()
+    authority.use({"p256": world.unit()}, unit)
+    with pytest.raises(SystemFailure, match="internal fault"):
+        await authority.countersign(lines(request()))
     assert caplog.records[0].exc_info is not None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ca_store.contracts import SerialBlockStore, StatusStore
 from ca_store.errors import SigningOverload, StoreUnavailable
+from tsa.authenticode import NotAuthenticode
 from tsa.authenticode import decode_request as decode_authenticode
 from tsa.clock import ClockGuard
 from tsa.codec import decode_request, encode_rejection
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 GRANTED = "granted"
 _MILLI: Final = 1000
+_INTERNAL: Final = "The authority has an internal fault."
 
 
 class Store(StatusStore, SerialBlockStore, Protocol):
@@ -144,12 +146,21 @@ class Authority:
             return _rejection(SystemFailure("The authority's database cannot be reached."))
         except Exception:
             log.exception("a time-stamp request failed")
-            return _rejection(SystemFailure("The authority has an internal fault."))
+            return _rejection(SystemFailure(_INTERNAL))
 
     async def countersign(self, body: bytes) -> bytes:
         """The reply to a request of Authenticode's own protocol, as its HTTP body. Raises UnknownUnit where no unit is
         for it, NotAuthenticode, SigningOverload, and TSAError or StoreUnavailable when none can be made at present.
         """
+        try:
+            return await self._countersign(body)
+        except (UnknownUnit, NotAuthenticode, SigningOverload, TSAError, StoreUnavailable):
+            raise
+        except Exception:
+            log.exception("a request for a countersignature failed")
+            raise SystemFailure(_INTERNAL) from None
+
+    async def _countersign(self, body: bytes) -> bytes:
         unit = self._authenticode
         if unit is None:
             raise UnknownUnit("no unit answers Authenticode's own time-stamp protocol")
