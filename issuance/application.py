@@ -222,17 +222,11 @@ class Applications:
                 assert self._delivery.pins is not None  # noqa: S101 - the review asked for it
                 replace_file(self._delivery.pins / f"{stem}.pin", pin.encode() + b"\n", _PRIVATE)
             name = reviewed.name.get("CN") or stem
-            chain = [issuer.certificate, *self._above(issuer)]
+            chain = self._core.chain(issuer)
             octets = encode_pkcs12(name, key, certificate, chain, pin, old=self._rules.old_pkcs12)
             replace_file(folder / f"{stem}.p12", octets, _PRIVATE)
 
         return deliver
-
-    def _above(self, issuer: Issuer) -> Iterator[bytes]:
-        known = {each.id: each for each in self._core.store.issuers()}
-        while issuer.parent is not None:
-            issuer = known[issuer.parent]
-            yield issuer.certificate
 
     def _issuer(self, certificate: Certificate) -> Issuer:
         return self._core.store.issuer(certificate.issuer_label)

@@ -169,7 +169,7 @@ class Reviewer:
         if fields["download"] not in _DOWNLOADS:
             raise ApplicationRefused("206", "the download method is 1, 2 or 3", columns["download"])
         if fields["download"] == _BROWSER:
-            raise ApplicationRefused("910", "certificates are not delivered to browsers yet", columns["download"])
+            raise ApplicationRefused("910", "certificates are not delivered to browsers", columns["download"])
         if not self._keys:
             sentence = "there is nowhere to put a PKCS #12 file: name a folder with --out"
             raise ApplicationRefused("910", sentence, columns["download"])

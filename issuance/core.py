@@ -39,6 +39,15 @@ class Core:
         """Whole POSIX seconds."""
         return int(self.clock.now())
 
+    def chain(self, issuer: Issuer) -> tuple[bytes, ...]:
+        """DER of a CA's certificate and of those above it, the root last."""
+        known = {each.id: each for each in self.store.issuers()}
+        chain = [issuer.certificate]
+        while issuer.parent is not None:
+            issuer = known[issuer.parent]
+            chain.append(issuer.certificate)
+        return tuple(chain)
+
     def signer(self, issuer: Issuer, digest: str | None = None) -> Signer:
         """The key of a CA, to sign with the digest of this hashlib name where one is given. Raises KeyUnavailable."""
         return self.key(self.store.issuer_key(issuer.id), digest)

@@ -64,7 +64,7 @@ def complete(
     was revoked meanwhile.
     """
     serial = x509.Certificate.load(precertificate).serial_number
-    entry = precertificate_entry(precertificate, _above(core, issuer))
+    entry = precertificate_entry(precertificate, core.chain(issuer))
     if core.now() - entry.not_before > COMPLETED_WITHIN:
         raise IssuanceError(
             f"serial {format_serial(serial)} has a precertificate that is too old to be completed: revoke it"
@@ -79,7 +79,7 @@ def complete(
     scts = [sct for _, sct in submission.scts]
     certificate = embed(precertificate, encode_list(scts), issuer.certificate, core.signer(issuer))
     # SCTs of another precertificate were once embedded (bugzilla 1815874): they are held against what was signed.
-    made = precertificate_entry(certificate, _above(core, issuer))
+    made = precertificate_entry(certificate, core.chain(issuer))
     for log, sct in submission.scts:
         check_sct(sct, log.key, made, core.now())
     if deliver is not None:
@@ -101,7 +101,7 @@ def log_certificate(core: Core, issuer: Issuer, certificate: bytes) -> None:
     """Submit a certificate itself, and keep its SCTs for OCSP answers (RFC 6962 §3.3). Raises TransparencyRefused when
     too few logs answer, IllegalMove when the certificate is not good any more.
     """
-    submission = _submit(core, certificate_entry(certificate, _above(core, issuer)))
+    submission = _submit(core, certificate_entry(certificate, core.chain(issuer)))
     serial = x509.Certificate.load(certificate).serial_number
     core.store.put_sct_list(issuer.id, serial, encode_list([sct for _, sct in submission.scts]), core.now())
 
@@ -136,12 +136,3 @@ def _is_complete(certificate: Certificate) -> bool:
         and certificate.der is not None
         and not is_precertificate(certificate.der)
     )
-
-
-def _above(core: Core, issuer: Issuer) -> tuple[bytes, ...]:
-    known = {each.id: each for each in core.store.issuers()}
-    chain = [issuer.certificate]
-    while issuer.parent is not None:
-        issuer = known[issuer.parent]
-        chain.append(issuer.certificate)
-    return tuple(chain)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +25,15 @@ START_SECONDS = 60
 LAG_SECONDS = 20
 
 
-def postgres_folder() -> Path | None:
-    """Where the newest PostgreSQL's programs are, or None."""
+def postgres_folder() -> Path:
+    """Where the newest PostgreSQL's programs are. The test is skipped, and listed, where there are none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("postgres")
     if found:
         return found[-1].parent
-    return Path(on_path).resolve().parent if on_path else None
+    if on_path is None:
+        pytest.skip("postgres is not installed")
+    return Path(on_path).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def _running_node() -> Iterator[PostgresNode]:
 @contextmanager
 def _node() -> Iterator[PostgresNode]:
     """A place for a server, which is stopped at the end if it runs."""
+    postgres_folder()
     with tempfile.TemporaryDirectory(prefix="pg-") as scratch, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         node = PostgresNode(Path(scratch), probe.getsockname()[1])
@@ -169,7 +173,6 @@ def _node() -> Iterator[PostgresNode]:
 def _run(program: str, *arguments: str) -> None:
     """One of PostgreSQL's programs. They refuse to run as root, so root borrows ``postgres``."""
     programs = postgres_folder()
-    assert programs is not None
     as_user: list[str] = []
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")

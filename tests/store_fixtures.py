@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from postgres_server import postgres_folder, postgres_server
+from postgres_server import postgres_server
 from store_world import NOW, make_issuer, prepared_url
 
 from ca_store.clock import SystemClock
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server for the whole run."""
-    if postgres_folder() is None:
-        pytest.skip("postgres is not installed")
     with postgres_server() as url:
         yield url
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from postgres_server import PostgresPair, postgres_folder, postgres_pair
+from postgres_server import PostgresPair, postgres_pair
 from store_world import NOW, following, issue, make_issuer, prepared_url
 
 from ca_store import horizon
@@ -76,8 +76,6 @@ def test_places_that_do_not_cover(other: Position) -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[PostgresPair]:
-    if postgres_folder() is None:
-        pytest.skip("postgres is not installed")
     with postgres_pair() as made:
         prepared_url(of(made.primary.url))
         yield made

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from asn1crypto import x509 as asn1_x509
 from issuance_world import add_ca, copy_home
-from postgres_server import postgres_folder, postgres_server
+from postgres_server import postgres_server
 from running_server import free_port, running_server, until
 from strangers import SEEN_SECONDS, issuance, run
 from tsa_load import Load, load
@@ -185,8 +185,6 @@ def test_units_of_one_name_share_one_space(tmp_path: Path) -> None:
 
 def test_nodes_on_one_database_never_share_one(tmp_path: Path) -> None:
     """Two homes with the same keys, each with its own server, and nothing between them but PostgreSQL."""
-    if postgres_folder() is None:
-        pytest.skip("postgres is not installed")
     first, second = tmp_path / "first", tmp_path / "second"
     with postgres_server() as database, ExitStack() as running:
         wish = Wish(database=database, base_url=f"http://127.0.0.1:{free_port()}")

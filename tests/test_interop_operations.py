@@ -22,7 +22,7 @@ from daemons import daemon
 from http_caches import nginx, rendered
 from issuance_world import without_dns, without_logs
 from ocsp_wire import extension, request
-from postgres_server import postgres_folder, postgres_server
+from postgres_server import postgres_server
 from running_server import free_port, running_server, until
 from strangers import TIMESTAMP_QUERY, ask, certificate, issuance, issue, ocsp_request, revoke, run
 from test_interop_caches import paths, requests
@@ -83,8 +83,6 @@ def furnish(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    if postgres_folder() is None:
-        pytest.skip("postgres is not installed")
     folder = tmp_path_factory.mktemp("operations")
     port = free_port()
     settings = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from cryptography.x509 import ocsp as x509_ocsp
-from postgres_server import postgres_folder, postgres_server
+from postgres_server import postgres_server
 from running_server import Server, free_port, running_server
 from strangers import TIMESTAMP_QUERY, ask, attempt, certificate, issuance, issue, ocsp_request, revoke, run
 
@@ -24,8 +24,6 @@ GOOD, REVOKED = x509_ocsp.OCSPCertStatus.GOOD, x509_ocsp.OCSPCertStatus.REVOKED
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    if postgres_folder() is None:
-        pytest.skip("postgres is not installed")
     with postgres_server() as url:
         yield url
 

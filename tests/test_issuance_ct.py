@@ -698,13 +698,11 @@ def test_a_timestamp_may_be_a_little_ahead(core: Core, logs: list[CTLog], clock:
 def test_scts_that_do_not_fit_are_refused(core: Core) -> None:
     certificate = issued(core)
     assert certificate.der is not None
-    submission = ct_completion._submit(
-        core, certificate_entry(certificate.der, ct_completion._above(core, core.store.issuer("ecc")))
-    )
+    submission = ct_completion._submit(core, certificate_entry(certificate.der, core.chain(core.store.issuer("ecc"))))
     (log, sct), *_ = submission.scts
     with pytest.raises(LogRefused, match="no room"):
         encode_list([sct] * 1000)
-    entry = precertificate_entry(certificate.der, ct_completion._above(core, core.store.issuer("ecc")))
+    entry = precertificate_entry(certificate.der, core.chain(core.store.issuer("ecc")))
     with pytest.raises(LogRefused, match="does not verify"):
         check_sct(sct, log.key, entry, core.now())
 

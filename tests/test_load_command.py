@@ -264,9 +264,9 @@ def test_a_wrong_argument_is_one_sentence_and_status_2(
     ],
 )
 def test_a_home_that_has_not_what_was_asked_for(
-    arguments: tuple[str, ...], sentence: str, demo_home: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], sentence: str, pristine_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ("load", "ocsp", "--url", "http://127.0.0.1:1/", "--duration", "1", "--home", str(demo_home))
+    common = ("load", "ocsp", "--url", "http://127.0.0.1:1/", "--duration", "1", "--home", str(pristine_home))
     assert main([*common, *arguments]) == 2
     said = capsys.readouterr().err
     assert sentence in said

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ def load(server: Server, targets: Sequence[str], clients: int = 4, *, pause: flo
         for thread in threads:
             thread.join(60)
         assert not any(thread.is_alive() for thread in threads), "a request hangs"
+    assert len(made.turned_away) <= max(4, len(made.answered) // 20)
 
 
 class Load:
@@ -77,6 +79,8 @@ class Load:
         self.answered: list[Answered] = []
         self.broken: list[Exception] = []
         """Connections that ended without an answer."""
+        self.turned_away: list[Answered] = []
+        """503: a machine that stood still for a second has no time left to state. Few of all, whatever the machine."""
 
     def client(self, number: int) -> None:
         while not self.stop.is_set():
@@ -99,4 +103,5 @@ class Load:
         connection.request("POST", target, body, {"Content-Type": TIMESTAMP_QUERY})
         answer = connection.getresponse()
         octets = answer.read()
-        self.answered.append(Answered(number, sent, time.monotonic(), nonce, answer.status, octets))
+        made = Answered(number, sent, time.monotonic(), nonce, answer.status, octets)
+        (self.turned_away if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else self.answered).append(made)

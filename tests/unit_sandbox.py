@@ -117,6 +117,7 @@ def main(unit: str, home: str, *command: str) -> None:
     _checked(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no new privileges")
     _checked(_libc.prctl(_SET_MDWE, 1, 0, 0, 0), "no memory both written and executed")
     _confine_calls(allowed)
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # it could write nowhere what it measured
     os.execvp(command[0], command)  # noqa: S606 - that is the purpose
 
 
