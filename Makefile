@@ -16,7 +16,7 @@ serve: $(VENV)/.serves
 	while ! wait $$server; do kill -0 $$server 2>/dev/null || break; done
 
 test: programs check
-	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 check: $(VENV)/.tests
 	$(BIN)/ruff format --check .
