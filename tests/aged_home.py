@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fakes import ManualClock
 from issuance_world import add_ca, private_key, without_logs
-from running_server import free_port, running_server
+from ports import free_port
+from running_server import running_server
 from signers_world import AGE, issue_code
 from strangers import run
 from test_interop_formats import Signed, key_stores

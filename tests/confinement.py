@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from daemons import daemon
-from running_server import Server, free_port
+from ports import free_port
+from running_server import Server
 from strangers import attempt
 from unit_sandbox import STATE
 

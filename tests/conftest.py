@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,9 +59,7 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Tests may add to it; none may break what the tour relies on.
     """
     home = tmp_path_factory.mktemp("demo") / "home"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        base_url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    base_url = f"http://127.0.0.1:{free_port()}"
     subprocess.run(
         [sys.executable, "-m", "issuance", "init", "--demo", "--home", str(home), "--base-url", base_url],
         check=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from daemons import daemon
-from running_server import free_port
+from ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from daemons import daemon
-from running_server import free_port, until
+from ports import free_port
+from running_server import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,10 +156,8 @@ def _running_node() -> Iterator[PostgresNode]:
 def _node() -> Iterator[PostgresNode]:
     """A place for a server, which is stopped at the end if it runs."""
     postgres_folder()
-    with tempfile.TemporaryDirectory(prefix="pg-") as scratch, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        node = PostgresNode(Path(scratch), probe.getsockname()[1])
-        probe.close()
+    with tempfile.TemporaryDirectory(prefix="pg-") as scratch:
+        node = PostgresNode(Path(scratch), free_port())
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")
             os.chown(scratch, account.pw_uid, account.pw_gid)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
 from fakes import DAY, ManualClock
 from issuance_world import add_ca, issue_one, make_csr, without_dns, without_logs
-from running_server import free_port
+from ports import free_port
 from strangers import SEEN_SECONDS, SHA1, ask, issuance
 
 from ca_store import der

@@ -20,7 +20,8 @@ from faked_time import FakedTime
 from fakes import DAY, ManualClock
 from http_wire import exchange, get, post
 from issuance_world import add_ca, copy_home, refused
-from running_server import free_port, running_server, until
+from ports import free_port
+from running_server import running_server, until
 from signers_world import command, core_of
 from strangers import SEEN_SECONDS, ask, certificate, issuance, load, ocsp_request, run
 from tsa_load import load as asking

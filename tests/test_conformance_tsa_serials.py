@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from asn1crypto import x509 as asn1_x509
 from issuance_world import add_ca, copy_home
+from ports import free_port
 from postgres_server import postgres_server
-from running_server import free_port, running_server, until
+from running_server import running_server, until
 from strangers import SEEN_SECONDS, issuance, run
 from tsa_load import Load, load
 from tsa_reader import open_reply

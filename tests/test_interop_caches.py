@@ -19,7 +19,8 @@ from asn1crypto import ocsp as asn1_ocsp
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import ocsp as x509_ocsp
 from http_caches import nginx, varnish
-from running_server import free_port, running_server, until
+from ports import free_port
+from running_server import running_server, until
 from strangers import SHA1, SHA256, certificate, issuance, issue, ocsp_request
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 import pytest
 from daemons import daemon
+from ports import free_port
 from postgres_server import postgres_folder
-from running_server import free_port, until
+from running_server import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

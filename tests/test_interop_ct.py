@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ct_world import logging_home
 from daemons import daemon
 from issuance_world import issuance, killed_at, listed, make_csr, private_key
-from running_server import free_port, running_server
+from ports import free_port
+from running_server import running_server
 from strangers import run
 
 if TYPE_CHECKING:

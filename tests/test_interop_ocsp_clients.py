@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from running_server import free_port, running_server
+from ports import free_port
+from running_server import running_server
 from strangers import SHA1, Outcome, attempt, certificate, issuance, issue, load, revoke, run
 from tls_servers import HOST, Site, slapd, tomcat
 

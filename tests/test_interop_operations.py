@@ -22,8 +22,9 @@ from daemons import daemon
 from http_caches import nginx, rendered
 from issuance_world import without_dns, without_logs
 from ocsp_wire import extension, request
+from ports import free_port
 from postgres_server import postgres_server
-from running_server import free_port, running_server, until
+from running_server import running_server, until
 from strangers import TIMESTAMP_QUERY, ask, certificate, issuance, issue, ocsp_request, revoke, run
 from test_interop_caches import paths, requests
 from tsa_reader import open_reply

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from cryptography.x509 import ocsp as x509_ocsp
+from ports import free_port
 from postgres_server import postgres_server
-from running_server import Server, free_port, running_server
+from running_server import Server, running_server
 from strangers import TIMESTAMP_QUERY, ask, attempt, certificate, issuance, issue, ocsp_request, revoke, run
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import psycopg
 import pytest
 from cryptography.x509 import ocsp as x509_ocsp
 from ocsp_load import Load, Question, asking
+from ports import free_port
 from postgres_server import PostgresNode, PostgresPair, postgres_pair
-from running_server import Server, free_port, running_server, until
+from running_server import Server, running_server, until
 from strangers import certificate, issuance, issue
 from tsa_load import load
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from running_server import free_port, until
+from ports import free_port
+from running_server import until
 from strangers import attempt, certificate, issue, revoke
 from tls_servers import HOST, Site, apache, haproxy, nginx, nginx_with_file, stapled
 

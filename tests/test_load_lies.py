@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from liar import Forger, http, liar, refusal
-from running_server import free_port
+from ports import free_port
 
 from ca_store.clock import SystemClock
 from ca_store.types import HashAlgorithm

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from running_server import free_port
+from ports import free_port
 
 import responders.load
 

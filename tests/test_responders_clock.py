@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from running_server import free_port, until
+from ports import free_port
+from running_server import until
 from tsa_world import NOW, HandClock
 
 from ca_store.clock import SystemClock
