@@ -25,7 +25,7 @@ check: $(VENV)/.tests
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.tests
-	@bash tests/programs.sh wrk cfssl ab
+	@bash tests/programs.sh wrk cfssl ab nginx
 	$(BIN)/python bench/table.py $(BENCH_ARGS)
 
 format: $(VENV)/.tests

@@ -1,4 +1,6 @@
-"""Two OCSP responders to measure beside: CFSSL, which has ready answers in memory, and OpenSSL's own, which signs."""
+"""What to measure OCSP beside: CFSSL, which has ready answers in memory, OpenSSL's own responder, which signs, and
+nginx, which sends an answer as a file.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,31 @@ def cfssl_command(folder: Path, port: int, answer: bytes) -> tuple[str, ...]:
     responses = folder / "responses"
     responses.write_bytes(base64.b64encode(answer) + b"\n")
     return ("cfssl", "ocspserve", "-address", "127.0.0.1", "-port", str(port), "-responses", str(responses))
+
+
+def nginx_command(folder: Path, port: int, answer: bytes) -> tuple[str, ...]:
+    """A single worker of nginx that sends the answer for GET ``/answer``, as fast as its settings make it."""
+    folder.mkdir()
+    (folder / "answer").write_bytes(answer)
+    places = "".join(
+        f"{kind}_temp_path {folder}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+        events {{ worker_connections 512; }}
+        http {{
+          access_log off; {places}
+          sendfile on; tcp_nopush on; open_file_cache max=16 inactive=1h; open_file_cache_valid 1h;
+          keepalive_requests 1000000000; keepalive_timeout 1h; default_type application/ocsp-response;
+          server {{
+            listen 127.0.0.1:{port}; root {folder};
+            location / {{ add_header Cache-Control "max-age=3600, public, no-transform, must-revalidate"; }}
+          }}
+        }}
+        """
+    )
+    folder.chmod(0o755)
+    return ("nginx", "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(folder / "nginx.conf"))
 
 
 @dataclass(frozen=True)

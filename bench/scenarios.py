@@ -1,4 +1,4 @@
-"""What is measured, and the table it ends up in."""
+"""What is measured, and what was measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
+
+    from runs import Result
 
 CEILING_POST: Final = "ceiling-post"
 CEILING_GET: Final = "ceiling-get"
@@ -36,8 +38,10 @@ class Scenario:
     """``requests`` is an iterator, of which each run takes so many; 0 sends the same ones every time."""
     tool: str = "wrk"
     """``ab`` sends the first request alone, each time over a new connection."""
-    times: tuple[str, float] | None = None
-    """The key of another scenario, and how many times its rate this one's should be at least."""
+    times: tuple[tuple[str, float], ...] = ()
+    """Keys of other scenarios, and how many times their rate this one's should be at least."""
+    costs: tuple[str, float] | None = None
+    """The key of another scenario, and how many times its CPU time for a request this one's may be at most."""
 
     @property
     def is_ceiling(self) -> bool:
@@ -62,44 +66,15 @@ class Measurements:
         self.bounds: dict[str, list[float]] = defaultdict(list)
         self.ratios: dict[str, list[float]] = defaultdict(list)
 
-    def add(self, key: str, rate: float, cpu_us: float, p99_us: float, bound: float | None) -> None:
+    def add(self, key: str, result: Result, bound: float | None) -> None:
         """One run of one scenario, and what it is held against."""
-        self.rates[key].append(rate)
+        self.rates[key].append(result.rate)
         if bound is not None:
             self.bounds[key].append(bound)
-            self.ratios[key].append(rate / bound)
-        self.cpu_us[key].append(cpu_us)
-        self.p99_us[key].append(p99_us)
+            self.ratios[key].append(result.rate / bound)
+        self.cpu_us[key].append(result.cpu_us)
+        self.p99_us[key].append(result.p99_us)
 
     def add_signing(self, key_type: str, rate: float) -> None:
         """Signatures a second."""
         self.signing[key_type].append(rate)
-
-
-def print_table(
-    scenarios: Sequence[Scenario], measured: Measurements, middle: Callable[[Sequence[float]], float]
-) -> None:
-    """Markdown, ready for the documentation."""
-    print("| what | requests/s | bound | ratio | target | CPU µs | p99 ms |")
-    print("|---|---:|---|---:|---:|---:|---:|")
-    for scenario in scenarios:
-        rate = middle(measured.rates[scenario.key])
-        named = ratio = verdict = ""
-        if measured.ratios[scenario.key]:
-            middle_ratio = middle(measured.ratios[scenario.key])
-            named, ratio = f"{scenario.bound} {middle(measured.bounds[scenario.key]):,.0f}", f"{middle_ratio:.2f}"
-            if scenario.target is not None:
-                verdict = f"≥ {scenario.target} {'✓' if middle_ratio >= scenario.target else '✗'}"
-        print(
-            f"| {scenario.name} | {rate:,.0f} | {named} | {ratio} | {verdict} "
-            f"| {middle(measured.cpu_us[scenario.key]):.0f} | {middle(measured.p99_us[scenario.key]) / 1000:.1f} |"
-        )
-    for scenario in scenarios:
-        if scenario.times is not None and measured.rates[scenario.times[0]]:
-            other, least = scenario.times
-            name = next(each.name for each in scenarios if each.key == other)
-            times = middle(measured.rates[scenario.key]) / middle(measured.rates[other])
-            verdict = "✓" if times >= least else "✗"
-            print(f"| {scenario.name} ÷ {name} | | | {times:.1f} | ≥ {least:g} {verdict} | | |")
-    for key_type, rates in measured.signing.items():
-        print(f"| bare signatures, {key_type} | {middle(rates):,.0f} | | | | {1e6 / middle(rates):.0f} | |")

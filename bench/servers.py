@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from certomancer_peer import Peer, make_peer
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from ocsp_peers import OpenSSLPeer, cfssl_command, make_openssl_peer
+from ocsp_peers import OpenSSLPeer, cfssl_command, make_openssl_peer, nginx_command
 from population import populate
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60
 CEILING_OCTETS = 1500
+WORKERS = (1, 2)
+"""How many of them are compared."""
 
 
 class Servers:
@@ -32,10 +34,9 @@ class Servers:
 
     def __init__(self, folder: Path, core: int, certificates: int) -> None:
         self.home = folder / "home"
-        self.ports = {
-            name: free_port()
-            for name in ("responders", "admin", "no-log", "no-log-admin", "ceiling", "certomancer", "cfssl", "openssl")
-        }
+        names = ["responders", "admin", "no-log", "no-log-admin", "ceiling", "certomancer", "cfssl", "openssl", "nginx"]
+        names += [f"workers-{number}{admin}" for number in WORKERS for admin in ("", "-admin")]
+        self.ports = {name: free_port() for name in names}
         self.pids: dict[str, int] = {}
         self._core = core
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -59,9 +60,9 @@ class Servers:
             self._start("ceiling", [sys.executable, ceiling, str(self.ports["ceiling"]), str(CEILING_OCTETS)])
             self._start("certomancer", self.peer.command)
             self._serve("responders", "admin")
-            self._wait_for_selfcheck("admin")
             self._serve("no-log", "no-log-admin", "--config", str(self._without_log()))
-            self._wait_for_selfcheck("no-log-admin")
+            for number in WORKERS:
+                self._serve(f"workers-{number}", f"workers-{number}-admin", workers=number)
             # A request on its first connection, and no connection without one: it would read that one for ever.
             self._start("openssl", self.openssl.command, probe=False)
         except BaseException:
@@ -75,13 +76,15 @@ class Servers:
         for process in self._processes:
             process.wait(timeout=30)
 
-    def _serve(self, name: str, admin: str, *arguments: str) -> None:
+    def _serve(self, name: str, admin: str, *arguments: str, workers: int | None = None) -> None:
+        """One worker on the servers' core; or so many wherever there is room."""
         self._start(
             name,
-            [sys.executable, "-m", "responders", "serve", "--home", str(self.home), "--workers", "1", "--listen",
-             f"127.0.0.1:{self.ports[name]}", "--admin", f"127.0.0.1:{self.ports[admin]}", *arguments],
-            ready=f"{self.url(admin)}/readyz",
+            [sys.executable, "-m", "responders", "serve", "--home", str(self.home), "--workers", str(workers or 1),
+             "--listen", f"127.0.0.1:{self.ports[name]}", "--admin", f"127.0.0.1:{self.ports[admin]}", *arguments],
+            ready=f"{self.url(admin)}/readyz", pinned=workers is None,
         )  # fmt: skip
+        self._wait_for_selfcheck(admin)
 
     def _without_log(self) -> Path:
         """The home's configuration of the responders, but for the log of tokens."""
@@ -90,9 +93,11 @@ class Servers:
         file.write_text(text[text.index("[server]") :] + "\n[log]\nenabled = false\n")
         return file
 
-    def start_cfssl(self, answer: bytes) -> None:
-        """Start CFSSL's responder with this OCSPResponse."""
+    def start_peers(self, answer: bytes) -> None:
+        """Start CFSSL's responder and nginx with this OCSPResponse."""
         self._start("cfssl", cfssl_command(self._folder / "cfssl", self.ports["cfssl"], answer))
+        self._folder.chmod(0o755)  # nginx's worker is not root
+        self._start("nginx", nginx_command(self._folder / "nginx", self.ports["nginx"], answer))
 
     def _wait_for_selfcheck(self, admin: str) -> None:
         """It runs once at the start, at idle priority, and would be measured too."""
@@ -104,10 +109,11 @@ class Servers:
                 return
             time.sleep(0.2)
 
-    def _start(self, name: str, command: Sequence[str], ready: str | None = None, *, probe: bool = True) -> None:
-        process = subprocess.Popen(
-            ["taskset", "-c", str(self._core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+    def _start(
+        self, name: str, command: Sequence[str], ready: str | None = None, *, probe: bool = True, pinned: bool = True
+    ) -> None:
+        pin = ["taskset", "-c", str(self._core)] if pinned else []
+        process = subprocess.Popen([*pin, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._processes.append(process)
         self.pids[name] = process.pid
         if not probe:

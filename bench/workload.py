@@ -13,17 +13,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp as x509_ocsp
 from scenarios import CEILING_GET, CEILING_POST, Scenario
+from servers import WORKERS
 
 from ca_store import der
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from servers import Servers
 
 OCSP = "application/ocsp-request"
 TSA = "application/timestamp-query"
+GREATEST_RATE = "ocsp-get"
+"""The key of the scenario that no other is faster than."""
 NONCES = 1000
 DISTINCT_A_RUN = 35_000
 """More than a worker answers in one run of three seconds."""
@@ -76,7 +79,7 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
     repeated = distinct[0]
     nonced = [ocsp_request(issuer, servers.first_serial, secrets.token_bytes(32)) for _ in range(NONCES)]
     path = b"/ocsp/" + quote(base64.b64encode(repeated), safe="").encode()
-    servers.start_cfssl(answer_to(f"{servers.url('responders')}/ocsp", repeated))
+    servers.start_peers(answer_to(f"{servers.url('responders')}/ocsp", repeated))
     cfssl, cfssl_pid = servers.url("cfssl"), servers.pids["cfssl"]
     openssl = servers.openssl
     openssl_request = ocsp_request(openssl.issuer, openssl.leaf, secrets.token_bytes(32))
@@ -92,13 +95,13 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
         Scenario(CEILING_POST, "ceiling, POST", ceiling, "POST", OCSP, [repeated], ceiling_pid),
         Scenario(CEILING_GET, "ceiling, GET", ceiling, "GET", "", [path], ceiling_pid),
         Scenario("ocsp-post", "OCSP POST, same request", ocsp_url, "POST", OCSP, [repeated], pid,
-                 CEILING_POST, target=0.82, times=("cfssl-ocsp-post", 5)),
-        Scenario("ocsp-get", "OCSP GET, same request", ours, "GET", "", [path], pid, CEILING_GET, target=0.8,
-                 times=("cfssl-ocsp-post", 5)),
+                 CEILING_POST, target=0.82, times=(("cfssl-ocsp-post", 5),)),
+        Scenario(GREATEST_RATE, "OCSP GET, same request", ours, "GET", "", [path], pid, CEILING_GET, target=0.8,
+                 times=(("cfssl-ocsp-post", 5), ("nginx-static", 0.5))),
         Scenario("ocsp-distinct", "OCSP POST, distinct serials (P-256)", ocsp_url, "POST", OCSP, iter(distinct), pid,
                  CEILING_POST, "p256", 0.16, "signing", fresh=DISTINCT_A_RUN),
         Scenario("ocsp-nonce", "OCSP POST, with nonce (P-256)", ocsp_url, "POST", OCSP, nonced, pid,
-                 CEILING_POST, "p256", 0.24, "signing", times=("openssl-ocsp", 3)),
+                 CEILING_POST, "p256", 0.24, "signing", times=(("openssl-ocsp", 3),)),
         Scenario("cfssl-ocsp-post", "cfssl ocspserve, POST", f"{cfssl}/", "POST", OCSP, [repeated], cfssl_pid,
                  CEILING_POST),
         Scenario("openssl-ocsp", "openssl ocsp, nonce (P-256)", f"{servers.url('openssl')}/", "POST", OCSP,
@@ -106,7 +109,7 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
         Scenario("tsa-p256-no-log", "TSA P-256, certReq, log off", f"{unlogged}/tsa/p256", "POST", TSA, [token],
                  servers.pids["no-log"], CEILING_POST, "p256", 0.5, "combined"),
         Scenario("tsa-p256", "TSA P-256, certReq, log on", f"{ours}/tsa/p256", "POST", TSA, [token], pid,
-                 CEILING_POST, "p256", 0.38, "combined", times=("peer-tsa", 80)),
+                 CEILING_POST, "p256", 0.38, "combined", times=(("peer-tsa", 80),)),
         Scenario("tsa-p256-bare", "TSA P-256, no certificates, log on", f"{ours}/tsa/p256", "POST", TSA,
                  [bare_token], pid, CEILING_POST, "p256", 0.38, "combined"),
         Scenario("tsa-rsa-no-log", "TSA RSA-3072, certReq, log off", f"{unlogged}/tsa/rsa", "POST", TSA, [token],
@@ -117,4 +120,26 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
                  peer_pid, CEILING_POST, "p256", bound="combined"),
         Scenario("peer-tsa", "certomancer TSA (P-256)", peer_url + peer.tsa_path, "POST", TSA, [token], peer_pid,
                  CEILING_POST, "p256", bound="combined"),
+        Scenario("nginx-static", "nginx, the same answer as a file, GET", servers.url("nginx"), "GET", "", [b"/answer"],
+                 servers.pids["nginx"], CEILING_GET),
+        *_both_numbers_of_workers(servers, path, nonced, token),
     ]  # fmt: skip
+
+
+def _both_numbers_of_workers(
+    servers: Servers, path: bytes, nonced: Sequence[bytes], token: bytes
+) -> Iterator[Scenario]:
+    """On all cores, which they share with wrk: what a request costs does not depend on how many there are to share."""
+    first = WORKERS[0]
+    for workers in WORKERS:
+        url, pid = servers.url(f"workers-{workers}"), servers.pids[f"workers-{workers}"]
+        many = f"{workers} worker{'s' * (workers > 1)}"
+        for key, name, where, method, kind, requests in (
+            ("get", "OCSP GET, same request", "", "GET", "", [path]),
+            ("nonce", "OCSP POST, with nonce", "/ocsp", "POST", OCSP, nonced),
+            ("tsa", "TSA P-256, certReq, log on", "/tsa/p256", "POST", TSA, [token]),
+        ):
+            costs = None if workers == first else (f"workers-{first}-{key}", 1.1)
+            yield Scenario(
+                f"workers-{workers}-{key}", f"{name}, {many}", url + where, method, kind, requests, pid, costs=costs
+            )

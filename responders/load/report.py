@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MARKS: Final = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 _STEPS_A_DECADE: Final = 20
 
-_STYLE: Final = """
+STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fff; --faint: #d8d8d8;
   --c0: #1f5fa8; --c1: #c2410c; --c2: #15803d; --c3: #9333ea; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #161616; --faint: #3a3a3a;
@@ -43,7 +43,7 @@ def make_report(summary: dict[str, Any], histogram: HdrHistogram) -> str:
     parts = [
         "<!DOCTYPE html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
-        f"<style>{_STYLE}</style></head><body>",
+        f"<style>{STYLE}</style></head><body>",
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(_how(summary))}</p>",
         *(f'<p class="bad">{html.escape(each)}</p>' for each in _warnings(summary)),
