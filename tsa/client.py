@@ -31,6 +31,8 @@ UNREADABLE: Final = (
     TypeError,
     LookupError,
     OverflowError,
+    AttributeError,
+    RecursionError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,
