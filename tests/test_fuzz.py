@@ -6,18 +6,27 @@ What holds for each is in ``fuzz_targets`` and ``fuzz_checks``.
 from __future__ import annotations
 
 import base64
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from countersignatures import REQUEST_OID
 from fuzz_targets import make_target, mutator
+from fuzz_wire import WireFuzzer, check_log, fuzz_settings, resources
+from issuance_world import copy_home
+from running_server import running_server, until
 
 from ca_store import der
 from tsa.authenticode import NotAuthenticode, decode_request
-from tsa.client import Query, read_reply
-from tsa.errors import MalformedReply
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SLICES: Final = {"ocsp": 3_000, "tsa": 3_000, "authenticode": 2_000, "path": 4_000}
+WIRE, HEADS = 1_500, 400
+"""Through the socket, twice: bodies and paths; headers."""
+SPARE_DESCRIPTORS: Final = 2
+"""A thread of the server may have one open just then."""
+MIB: Final = 1 << 20
 LEAST: Final = 0.005
 """The share of mutants that are still requests; without them nothing but the refusals would be tested."""
 
@@ -80,9 +89,26 @@ def test_what_was_found_in_the_older_protocol_is_refused(encoded: bytes) -> None
         decode_request(base64.b64encode(encoded))
 
 
-def test_a_reply_that_is_deeper_than_pythons_stack_is_refused() -> None:
-    """The same fault in a client's reader."""
-    content = der.sequence(der.oid("1.2.840.113549.1.7.2"), der.context(0, _signed_data(_nested(1100))))
-    reply = der.sequence(der.sequence(der.integer(0)), content)
-    with pytest.raises(MalformedReply):
-        read_reply(reply, Query(bytes(32), "sha256", None))
+def test_mutants_through_the_socket_get_no_fault_and_leave_nothing_behind(pristine_home: Path, tmp_path: Path) -> None:
+    """No HTTP 5xx, no word in the log, and no memory or descriptor that is not given back."""
+    home = copy_home(pristine_home, tmp_path)
+    (home / "responders.toml").write_text(fuzz_settings(home))
+    with running_server(home, 2) as server:
+        fuzzer = WireFuzzer(server, 3161)
+        fuzzer.bodies_and_paths(WIRE)
+        fuzzer.heads(HEADS)
+        until(lambda: server.metric("responders_connections") == 0, "connections are left over")
+        before = [resources(pid) for pid in server.worker_pids()]
+        fuzzer.bodies_and_paths(WIRE)
+        fuzzer.heads(HEADS)
+        until(lambda: server.metric("responders_connections") == 0, "connections are left over")
+        after = [resources(pid) for pid in server.worker_pids()]
+        check_log(server.log.read_text())
+        assert server.metric("responders_worker_restarts_total") == 0
+    found = fuzzer.findings
+    assert found.sent >= 2 * (WIRE + HEADS)
+    assert found.signed > 2 * WIRE * LEAST
+    assert {200, 400, 408, 0} <= found.statuses.keys()
+    for was, now in zip(before, after, strict=True):
+        assert now.descriptors <= was.descriptors + SPARE_DESCRIPTORS
+        assert now.resident < was.resident * 1.1 + MIB
