@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= var
 PACKAGES := responders ocsp tsa ca_store issuance
 
-.PHONY: serve test check bench fuzz format programs clean
+.PHONY: serve test check bench fuzz soak chaos format programs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serves
@@ -32,6 +32,13 @@ bench: $(VENV)/.tests
 fuzz: $(VENV)/.tests
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz.py $(FUZZ_ARGS)
+
+soak: $(VENV)/.tests
+	PYTHONPATH=bench $(BIN)/python tests/soak.py $(SOAK_ARGS)
+
+chaos: $(VENV)/.tests
+	@bash tests/programs.sh faketime postgres
+	$(BIN)/python tests/chaos.py $(CHAOS_ARGS)
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix .

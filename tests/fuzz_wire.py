@@ -233,14 +233,14 @@ class Resources:
     """What a process holds."""
 
     resident: int
-    """Octets."""
+    """Octets of memory that is its own: the pages of files that it maps come and go."""
     descriptors: int
 
 
 def resources(pid: int) -> Resources:
     """As the kernel counts them."""
     status = Path(f"/proc/{pid}/status").read_text()
-    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:"))
     return Resources(resident * 1024, sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()))
 
 
