@@ -319,8 +319,8 @@ class Soak:
         """The result as Markdown."""
         lines = [
             f"{machine()};",
-            f"{self._seconds / 60:g} minutes at {share:.0%} of the greatest rate of the same mix, which was measured for",
-            f"{_RATE_SECONDS} s just before; clients and server shared the cores.",
+            f"{self._seconds / 60:g} minutes at {share:.0%} of the greatest rate of the same mix, which was measured",
+            f"for {_RATE_SECONDS} s just before; clients and server shared the cores.",
             "",
             "| asked | a second | sent | right | wrong | failed | p50 ms | p99 ms |",
             "|---|---:|---:|---:|---:|---:|---:|---:|",
