@@ -31,8 +31,6 @@ UNREADABLE: Final = (
     TypeError,
     LookupError,
     OverflowError,
-    AttributeError,
-    RecursionError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,

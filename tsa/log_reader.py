@@ -137,7 +137,7 @@ def recorded(token: bytes) -> bytes:
         try:
             response = tsp.TimeStampResp.load(token, strict=True)
             content_info = cms.ContentInfo.load(response["time_stamp_token"].dump(), strict=True)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        except (ValueError, TypeError, LookupError):
             content_info = cms.ContentInfo.load(token, strict=True)
         signed_data = content_info["content"]
         encapsulated = signed_data["encap_content_info"]
@@ -145,7 +145,7 @@ def recorded(token: bytes) -> bytes:
             return bytes(encapsulated["content"])
         attributes = signed_data["signer_infos"][0]["signed_attrs"]
         return der.tlv(_SET, bytes(attributes.contents))
-    except (TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (TypeError, LookupError, AttributeError) as error:
         raise ValueError(f"this is not a token: {error}") from None
 
 
@@ -186,7 +186,7 @@ def decode_entry(log: str, position: int, octets: bytes) -> Entry:
             info["message_imprint"]["hashed_message"].native,
             info["policy"].dotted,
         )
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise LogDamaged(f"{log}: entry {position} cannot be read: {error}") from None
 
 
