@@ -43,6 +43,7 @@ _DISK_MEBIBYTES: Final = 200
 _SETTLE: Final = 4
 _PAUSE: Final = 0.5
 _BLOCK: Final = 50
+_WORKERS: Final = 2
 _SETTINGS: Final = """
 [log]
 enabled = {log}
@@ -114,7 +115,8 @@ class Scene:
         sys.stdout.flush()
 
     def _worker(self, number: int) -> int:
-        until(lambda: len(self.server.worker_pids()) > 1, "workers are not replaced")
+        """One of those that answer, while all do: of one that still starts nobody expects anything for a minute."""
+        until(lambda: self.server.metric("responders_workers_ready") == _WORKERS, "workers are not replaced")
         pids = self.server.worker_pids()
         return pids[number % len(pids)]
 
@@ -137,7 +139,7 @@ class Scene:
         """Replace every worker by a successor."""
         said = self.server.log.read_text().count("has taken over")
         self.server.process.send_signal(signal.SIGHUP)
-        until(lambda: self.server.log.read_text().count("has taken over") >= said + 2, "no successor takes over")
+        until(lambda: self.server.log.read_text().count("has taken over") >= said + _WORKERS, "no successor takes over")
 
     def lock(self, _: int) -> None:
         """Another process writes to SQLite's file for three seconds, and the journal's lock is held."""
@@ -213,7 +215,7 @@ def _check_log(scene: Scene, home: Path) -> None:
 @contextmanager
 def _processes(folder: Path, seconds: float) -> Iterator[Scene]:
     home = _make_home(folder)
-    with running_server(home, 2) as server:
+    with running_server(home, _WORKERS) as server:
         scene = Scene(server, seconds)
         scene.suffer("a worker is killed (SIGKILL)", scene.kill)
         scene.suffer("all workers are killed", scene.kill_all)
@@ -228,7 +230,7 @@ def _processes(folder: Path, seconds: float) -> Iterator[Scene]:
 def _full_disk(folder: Path, seconds: float) -> Iterator[Scene]:
     with small_disk(folder / "disk", _DISK_MEBIBYTES) as disk:
         home = _make_home(disk.folder)
-        with running_server(home, 2) as server:
+        with running_server(home, _WORKERS) as server:
             scene = Scene(server, seconds)
             scene.suffer("disk full for 3 s", lambda _: _fill(disk))
             yield scene
@@ -245,7 +247,7 @@ def _set_clock(folder: Path, seconds: float) -> Iterator[Scene]:
     """Without a log: libfaketime has a thread's sleep fail when time is set meanwhile, which no kernel does."""
     clock = FakedTime(folder)
     home = _make_home(folder, with_log=False, clock=f"\nsettle_seconds = {_SETTLE}")
-    with running_server(home, 2, environment=clock.environment) as server:
+    with running_server(home, _WORKERS, environment=clock.environment) as server:
         scene = Scene(server, seconds)
         until(lambda: server.metric("responders_tsa_clock_good") == 1, "the clock is not good")
         scene.suffer("the clock is set by ±2 s", lambda number: clock.step(2.0 if number % 2 else -2.0))
@@ -257,7 +259,7 @@ def _database(folder: Path, seconds: float) -> Iterator[Scene]:
     with ExitStack() as stack:
         node = stack.enter_context(running_node())
         home = _make_home(folder, database=node.url)
-        server = stack.enter_context(running_server(home, 2))
+        server = stack.enter_context(running_server(home, _WORKERS))
         scene = Scene(server, seconds)
         scene.suffer("PostgreSQL restarted after 2 s", lambda _: _restart(node))
         scene.suffer("PostgreSQL hangs for 3 s", lambda _: _freeze(node))
