@@ -28,7 +28,7 @@ RUNS: Final = 1_000_000
 MINUTES: Final = 30.0
 _HEADS: Final = 50
 """Of so many requests through the socket one has its header changed: each costs a connection and a deadline."""
-_ROUND: Final = 5_000
+_ROUND: Final = 20_000
 _WARM: Final = 0.2
 _GROWTH: Final = 1.02
 _MIB: Final = 1 << 20

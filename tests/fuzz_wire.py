@@ -249,7 +249,7 @@ def fuzz_settings(home: Path) -> str:
     text = (home / "responders.toml").read_text()
     assert text.count("[server]\n") == 1
     assert "[ocsp]" not in text
-    text = text.replace("[server]\n", "[server]\nheader_seconds = 0.5\nbody_seconds = 0.5\n")
+    text = text.replace("[server]\n", "[server]\nheader_seconds = 2\nbody_seconds = 2\n")
     return f"{text}\n[ocsp]\ncache_octets = 2000000\n"
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from cryptography.x509 import ocsp as x509_ocsp
-from issuance_world import copy_home, issuance, make_csr
+from issuance_world import copy_home, make_csr, refused
+from issuance_world import issuance as issuance_command
 from ocsp_load import Question, asking
 from running_server import running_server, until
 from small_disk import small_disk
-from strangers import ask, certificate, ocsp_request
+from strangers import ask, certificate, issuance, ocsp_request
 from test_interop_log import log
 from tsa_load import load
 from tsa_reader import open_reply
@@ -70,7 +71,7 @@ def test_issuance_says_so_and_leaves_nothing_half_done(pristine_home: Path, disk
     issuer, good = certificate(home, "server-rsa"), certificate(home, "demo-good")
     (serial,) = [
         each["serial"]
-        for each in json.loads(issuance("cert", "list", "--json", home=home).stdout)
+        for each in json.loads(issuance(home, "cert", "list", "--json"))
         if each["state"] == "good" and each["ca"] == "server-rsa" and each["profile"] == "server"
     ]
     revoking = ("cert", "revoke", "--ca", "server-rsa", "--serial", serial, "--reason", "superseded")
@@ -79,13 +80,12 @@ def test_issuance_says_so_and_leaves_nothing_half_done(pristine_home: Path, disk
         with asking(server, [Question(good, issuer), Question(good, issuer, nonce=True)]) as made:
             fill(disk, home)
             for command in (issuing, revoking):
-                said = issuance(*command, home=home, status=1).stderr
-                assert "database or disk is full" in said, said
+                assert "database or disk is full" in refused(*command, home=home)
             assert not out.exists()
             assert rows(home) == before
             disk.free()
-            issuance(*issuing, home=home)
-            issuance(*revoking, home=home)
+            issuance(home, *issuing)
+            issuance(home, *revoking)
             made.wait(lambda said: said.status is x509_ocsp.OCSPCertStatus.REVOKED)
         assert {each.status for each in made.said} == {x509_ocsp.OCSPCertStatus.GOOD, x509_ocsp.OCSPCertStatus.REVOKED}
         assert out.exists()
@@ -101,10 +101,10 @@ def test_a_certificate_whose_file_finds_no_room_is_named_and_can_be_had_again(
     request.write_bytes(make_csr("p384", common_name="file.example.ac.jp"))
     with disk.full():
         issuing = ("cert", "issue", "--ca", "server-ecc", "--profile", "server", "--csr", request, "--out", out)
-        done = issuance(*issuing, home=home, status=1)
+        done = issuance_command(*issuing, home=home, status=1)
         assert f"{out}: No space left on device" in done.stderr
         assert sorted(each.name for each in disk.folder.iterdir()) == ["ballast"]
-    issuance("cert", "show", "--ca", "server-ecc", "--serial", done.stdout.strip(), "--out", out, home=home)
+    issuance(home, "cert", "show", "--ca", "server-ecc", "--serial", done.stdout.strip(), "--out", out)
     assert out.read_text().startswith("-----BEGIN CERTIFICATE-----")
 
 
@@ -118,7 +118,7 @@ def test_serials_that_cannot_be_reserved_end_in_a_refusal_and_come_back(pristine
     with running_server(home, 2) as server, load(server, ["/tsa/p256"], pause=0.002) as made:
         until(lambda: len(made.answered) > 4 * BLOCK, "nothing is answered")
         fill(disk, home)
-        until(lambda: refused(made.answered), "serials do not end")
+        until(lambda: refuses(made.answered), "serials do not end")
         answer = ask(f"{server.url}/ocsp", ocsp_request(leaf, issuer, nonce=bytes(16)))
         found = x509_ocsp.load_der_ocsp_response(answer.body)
         assert found.certificate_status is x509_ocsp.OCSPCertStatus.GOOD
@@ -140,7 +140,7 @@ def test_serials_that_cannot_be_reserved_end_in_a_refusal_and_come_back(pristine
     assert len(set(serials)) == len(serials)
 
 
-def refused(answers: Sequence[Answered]) -> bool:
+def refuses(answers: Sequence[Answered]) -> bool:
     return bool(answers) and answers[-1].opened.fail_info == SYSTEM_FAILURE
 
 
@@ -169,9 +169,9 @@ def test_a_token_is_refused_while_its_log_has_no_room_and_none_is_missing_from_i
             until(lambda: len(made.answered) > 200, "nothing is answered")
             folders = len(list((disk.folder / "log").iterdir()))
             disk.fill()
-            until(lambda: refused(made.answered), "tokens are issued that the log cannot hold")
+            until(lambda: refuses(made.answered), "tokens are issued that the log cannot hold")
             time.sleep(3)  # some tries to go on
-            assert refused(made.answered)
+            assert refuses(made.answered)
             assert len(list((disk.folder / "log").iterdir())) <= folders + 2
             disk.free()
             issues_again(server)
