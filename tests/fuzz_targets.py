@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 TARGETS: Final = ("ocsp", "tsa", "authenticode", "path")
 ASSIGNED, TAKEN_BACK = 0x5EA1, 0x5EA2
-_DEEPLY: Final = 50
-"""Every so manieth answer is written anew by asn1crypto, field by field."""
 
 
 class Target(Protocol):
@@ -130,7 +128,6 @@ class TimestampTarget(_Loop):
         self._authority: Authority = authority
         second, row = Second(world.clock), SharedState.create(1).row(0)
         self._endpoint = TSAEndpoint(authority, Settings(), second, row)
-        self._count = 0
         self.seeds = timestamp_seeds()
         if older:
             self.inner = countersign_seeds(self.run(authority.answer(self.seeds[0])).der)
@@ -141,7 +138,6 @@ class TimestampTarget(_Loop):
 
     def check(self, octets: bytes) -> None:
         """A token for this imprint, a rejection, or HTTP 400 to what is nearly the older protocol."""
-        self._count += 1
         try:
             response = cast("web.Response", self.run(self._endpoint.answer(octets, None)).plain())
         except Refused as refused:
@@ -154,7 +150,7 @@ class TimestampTarget(_Loop):
             check_countersignature(octets, response.body)
             self.answered += 1
         else:
-            self.answered += check_timestamp(octets, response.body, deeply=not self._count % _DEEPLY)
+            self.answered += check_timestamp(octets, response.body)
 
 
 class PathTarget(OCSPTarget):

@@ -256,4 +256,4 @@ def fuzz_settings(home: Path) -> str:
 def check_log(text: str) -> None:
     """A server that was only asked has nothing to warn of."""
     loud = [line for line in text.splitlines() if re.search(r" (WARNING|ERROR|CRITICAL) |Traceback", line)]
-    assert loud == []
+    assert loud == [], "\n".join(loud)
