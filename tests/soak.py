@@ -57,6 +57,8 @@ _HEARD_SECONDS: Final = 120.0
 """More than any machine needs for some questions; how long it took is in the result."""
 _CACHE: Final = 2_000_000
 _RATE_SECONDS: Final = 15
+_CONNECTIONS: Final = "16"
+"""The most of each load: what connections take is not what grows."""
 _SAMPLE_SECONDS: Final = 2.0
 _EDGE: Final = 0.1
 """The first and the last tenth of a span are compared, by their medians."""
@@ -198,7 +200,19 @@ def _load(server: Server, name: str, result: Path, *pace: str) -> subprocess.Pop
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "responders", "load", protocol, "--home", str(server.home)),
-            *("--url", f"{server.url}{path}", "--json", str(result), "--processes", "1", *pace, *mix, *source),
+            *(
+                "--url",
+                f"{server.url}{path}",
+                "--json",
+                str(result),
+                "--processes",
+                "1",
+                "--most-connections",
+                _CONNECTIONS,
+                *pace,
+                *mix,
+                *source,
+            ),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
