@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= var
 PACKAGES := responders ocsp tsa ca_store issuance
 
-.PHONY: serve test check bench format programs clean
+.PHONY: serve test check bench fuzz soak chaos format programs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serves
@@ -27,6 +27,18 @@ check: $(VENV)/.tests
 bench: $(VENV)/.tests
 	@bash tests/programs.sh wrk cfssl ab nginx
 	$(BIN)/python bench/table.py $(BENCH_ARGS)
+
+# The long runs: docs/deployment.md says what each does. `make fuzz FUZZ_ARGS="--runs 10000"`, and so on.
+fuzz: $(VENV)/.tests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzz.py $(FUZZ_ARGS)
+
+soak: $(VENV)/.tests
+	PYTHONPATH=bench $(BIN)/python tests/soak.py $(SOAK_ARGS)
+
+chaos: $(VENV)/.tests
+	@bash tests/programs.sh faketime postgres
+	$(BIN)/python tests/chaos.py $(CHAOS_ARGS)
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix .

@@ -303,15 +303,19 @@ class Supervisor:
         )
 
     async def _watch(self, number: int, process: Process) -> None:
-        """Kill a worker that hangs."""
+        """Kill a worker that hangs. One that was ready and is not any more finishes what it has in hand; how long it
+        may take is for whoever told it to.
+        """
         row = self._state.row(number)
         born = self._clock.monotonic()
+        started = False
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             now = self._clock.monotonic()
+            started = started or row.ready
             # A worker can be ready a moment before its first sign of life.
             silent = row.ready and now - max(born, row.heartbeat) > self._settings.hang_seconds
-            if silent or (not row.ready and not self._stopping.is_set() and now - born > _START_SECONDS):
+            if silent or (not started and not self._stopping.is_set() and now - born > _START_SECONDS):
                 _logger.error("worker %d (process %d) shows no sign of life", number, process.pid)
                 process.kill()
                 return

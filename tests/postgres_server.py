@@ -129,14 +129,14 @@ class PostgresPair:
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """The URL of an empty database on a new server."""
-    with _running_node() as node:
+    with running_node() as node:
         yield node.url
 
 
 @contextmanager
 def postgres_pair() -> Iterator[PostgresPair]:
     """An empty database on a new primary, and a replica of it. Either may be stopped when the block ends."""
-    with _running_node() as primary, _node() as replica:
+    with running_node() as primary, _node() as replica:
         _run(
             "pg_basebackup", "-D", str(replica.data), "-d", primary.url, "-R", "-X", "stream", "-c", "fast", "--no-sync"
         )
@@ -145,7 +145,8 @@ def postgres_pair() -> Iterator[PostgresPair]:
 
 
 @contextmanager
-def _running_node() -> Iterator[PostgresNode]:
+def running_node() -> Iterator[PostgresNode]:
+    """A new server with an empty database, which may be stopped when the block ends."""
     with _node() as node:
         _run("initdb", "-D", str(node.data), "-U", "ca", "-A", "trust", "-E", "UTF8", "--no-sync")
         node.start()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from fakes import ManualClock
 from running_server import running_server, until
 from strangers import ask, run
 from tsa_server import query
+
+from ca_store.home import Home
+from responders.config import Address, open_config
+from responders.supervisor import Plan, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,3 +127,36 @@ def test_a_worker_that_dies_after_a_reload_is_replaced(home: Path) -> None:
         (pid,) = server.worker_pids()
         run("kill", "-9", str(pid))
         until(lambda: server.metric("responders_worker_restarts_total") == 1 and server.ready(), "nobody replaces it")
+
+
+async def test_a_worker_that_leaves_is_not_taken_for_one_that_never_came(
+    pristine_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it has lived, it finishes what it has in hand; one that is not ready after a minute is killed."""
+    address, config = Address("127.0.0.1", 0), open_config(Home.open(pristine_home), None)
+    supervisor, clock = Supervisor(Plan(pristine_home, None, config, address, address, 1)), ManualClock()
+    monkeypatch.setattr(supervisor, "_clock", clock)
+    row = supervisor._state.row(0)
+
+    async def watched(*, comes: bool) -> bool:
+        """Whether a worker that is not ready an hour after its birth is let live."""
+        process = await asyncio.create_subprocess_exec("sleep", "60")
+        row.ready = comes
+        row.beat(clock.monotonic(), clock.monotonic())
+        watch = asyncio.create_task(supervisor._watch(0, process))
+        try:
+            await asyncio.sleep(0.6)
+            clock.advance(3600)
+            row.ready = False
+            await asyncio.wait([watch], timeout=1)
+            return not watch.done()
+        finally:
+            watch.cancel()
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+            await process.wait()
+
+    assert await watched(comes=True)
+    assert not await watched(comes=False)
+    os.close(supervisor._state.descriptor)

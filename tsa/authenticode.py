@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ID_DATA: Final = "1.2.840.113549.1.7.1"
 ID_SIGNING_TIME: Final = "1.2.840.113549.1.9.5"
 ID_TIME_STAMP_REQUEST: Final = "1.3.6.1.4.1.311.3.2.1"
+_TYPES: Final = (ID_TIME_STAMP_REQUEST, ID_DATA)
 
 MAX_BODY: Final = 8192
 """Octets: a signature by RSA-16384 makes less than 3,000."""
@@ -77,10 +78,11 @@ def decode_request(body: bytes) -> bytes:
     try:
         request = _Request.load(encoded, strict=True)
         types = request["type"].dotted, request["content"]["content_type"].dotted
-        signature: bytes | None = request["content"]["content"].native
-    except (ValueError, TypeError, LookupError):
+        # Content of another type would be read as that, and a SignedData goes deep.
+        signature: bytes | None = request["content"]["content"].native if types == _TYPES else None
+    except Exception:  # noqa: BLE001 - hostile octets raise many kinds in asn1crypto's readers, RecursionError too
         raise NotAuthenticode("the body is not the encoding of a time-stamp request") from None
-    if types != (ID_TIME_STAMP_REQUEST, ID_DATA):
+    if types != _TYPES:
         raise NotAuthenticode("the body is not a time-stamp request of Authenticode")
     if not signature:
         raise NotAuthenticode("the request does not hold a signature")

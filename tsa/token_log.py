@@ -238,18 +238,26 @@ class TokenLog:
             if self.fault is None:
                 log.error("no time-stamps: the log of tokens cannot be written: %s", error)  # noqa: TRY400 - an outage has no use for our stack
             self.fault = str(error)
-            self._open = None
+            self._end()
             return False
         except Exception:
             log.exception("no time-stamps: the log of tokens has an internal fault")
             self.fault = "internal fault"
-            self._open = None
+            self._end()
             return False
         if self.fault is not None:
             log.warning("the log of tokens can be written again")
             self.fault = None
         self.entries += len(entries)
         return True
+
+    def _end(self) -> None:
+        """Leave the present log with its last checkpoint, or without a trace when it has none: a disk that stays full
+        would collect the beginning of a log a second.
+        """
+        ended, self._open = self._open, None
+        if ended is not None and not (ended.folder / CHECKPOINT).exists():
+            shutil.rmtree(ended.folder, ignore_errors=True)
 
     def _current(self) -> OpenLog:
         now = self._clock.now()

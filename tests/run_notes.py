@@ -1,0 +1,31 @@
+"""The result of a long run, below the marker in its page."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Final
+
+MARKER: Final = "<!-- written by the run -->\n"
+
+
+def machine() -> str:
+    """Date and kind of machine."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    processor = names[0] if names else platform.machine()
+    cores, python = len(os.sched_getaffinity(0)), platform.python_version()
+    return f"{time.strftime('%Y-%m-%d', time.gmtime())}: {cores} cores of {processor}, Python {python}, Linux"
+
+
+def write_notes(page: Path, text: str) -> None:
+    """Put ``text`` in place of what the last run wrote."""
+    head, marker, _ = page.read_text("utf-8").partition(MARKER)
+    if not marker:
+        raise ValueError(f"{page} has no line {MARKER.strip()}")
+    page.write_text(f"{head}{MARKER}{text}\n", "utf-8")
