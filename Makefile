@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= var
 PACKAGES := responders ocsp tsa ca_store issuance
 
-.PHONY: serve test check bench format programs clean
+.PHONY: serve test check bench bench-lag format programs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serves
@@ -27,6 +27,10 @@ check: $(VENV)/.tests
 bench: $(VENV)/.tests
 	@bash tests/programs.sh wrk cfssl ab
 	$(BIN)/python bench/table.py $(BENCH_ARGS)
+
+bench-lag: $(VENV)/.tests
+	@bash tests/programs.sh postgres
+	PYTHONPATH=.:tests $(BIN)/python bench/revocation_lag.py $(BENCH_ARGS)
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix .
