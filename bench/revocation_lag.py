@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,8 @@ class Lags:
     workers: int
     of: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     load: str = ""
+    own: float = math.inf
+    """Milliseconds that 99 of 100 lags do not exceed by the workers' own histogram: the bound of a bucket."""
 
 
 class Requests:
@@ -121,6 +124,7 @@ def measure(name: str, workers: int, revocations: int, rate: float, seconds: int
                 kind = KINDS[number % 2]
                 lags.of[kind].append(watch.lag(first + number, revoker, cached=kind == KINDS[0]) * 1000)
         lags.load = said[0]
+        lags.own = own_percentile(server, 0.99)
     return lags
 
 
@@ -215,10 +219,21 @@ def loading(server: Server, folder: Path, serials: range, rate: float, seconds: 
         raise SystemExit(f"the load was answered wrong: {bad}")
 
 
+def own_percentile(server: Server, share: float) -> float:
+    """What the workers' own histogram says: the bound of the least bucket that holds so large a share, in ms."""
+    name = "responders_ocsp_revocation_lag_seconds"
+    text, total = server.admin("/metrics")[1], server.metric(f"{name}_count")
+    for bound, count in re.findall(rf'^{name}_bucket{{le="([\d.]+)"}} ([\d.]+)$', text, re.MULTILINE):
+        if float(count) >= share * total:
+            return float(bound) * 1000
+    return math.inf
+
+
 def print_table(measured: Sequence[Lags]) -> bool:
     """Markdown; whether every p99 reaches the target."""
-    print("| database | workers | certificate | revocations | p50 ms | p95 ms | p99 ms | max ms | p99 target | load |")
-    print("|---|---:|---|---:|---:|---:|---:|---:|---|---|")
+    figures = "p50 ms | p95 ms | p99 ms | max ms | p99 target | by the workers' metric | load"
+    print(f"| database | workers | certificate | revocations | {figures} |")
+    print("|---|---:|---|---:|---:|---:|---:|---:|---|---|---|")
     reached = True
     for lags in measured:
         everything = [lag for each in lags.of.values() for lag in each]
@@ -227,8 +242,8 @@ def print_table(measured: Sequence[Lags]) -> bool:
             good = percentile(found, 0.99) <= TARGET_MS
             reached &= good
             verdict = f"≤ {TARGET_MS:g} {'✓' if good else '✗'}"
-            load = lags.load if kind == "all" else ""
-            print(f"| {lags.database} | {lags.workers} | {kind} | {len(found)} | {figures} | {verdict} | {load} |")
+            beside = f"p99 ≤ {lags.own:g} ms | {lags.load}" if kind == "all" else " | "
+            print(f"| {lags.database} | {lags.workers} | {kind} | {len(found)} | {figures} | {verdict} | {beside} |")
     return reached
 
 
