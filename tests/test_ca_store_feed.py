@@ -100,21 +100,18 @@ async def test_the_time_of_a_change_is_what_its_own_writer_said_right_before_it(
     url: str, store: IssuanceStore, reader: ReadStore, root: IssuerID
 ) -> None:
     """Who says none, as a writer of an earlier version, must not be given that of another."""
+    plain = url.replace("+psycopg", "")
     async with following(reader) as heard:
-        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as early, early.cursor() as stranger:
-            stranger.execute("SELECT pg_notify('ca_store_change', 'status:1:a1')")
-            stranger.execute("SELECT pg_notify('ca_store_change_recorded', '1')")
+        with psycopg.connect(plain, autocommit=True) as one, psycopg.connect(plain, autocommit=True) as other:
+            one.execute("SELECT pg_notify('ca_store_change_recorded', '1')")
+            other.execute("SELECT pg_notify('ca_store_change', 'status:1:a1')")
             issue(store, root, 2)
-            stranger.execute("SELECT pg_notify('ca_store_change', 'status:1:a3')")
-            stranger.execute("SELECT pg_notify('ca_store_change_recorded', 'noon')")
-            stranger.execute("SELECT pg_notify('ca_store_change', 'status:1:a4')")
+            one.execute("SELECT pg_notify('ca_store_change', 'status:1:a3')")
+            one.execute("SELECT pg_notify('ca_store_change_recorded', 'noon')")
+            one.execute("SELECT pg_notify('ca_store_change', 'status:1:a4')")
             await heard.until(4)
-    assert [(change.serial, change.recorded_at is None) for change in heard.changes] == [
-        (0xA1, True),
-        (2, False),
-        (0xA3, True),
-        (0xA4, True),
-    ]
+    assert [change.serial for change in heard.changes if change.recorded_at is None] == [0xA1, 0xA3, 0xA4]
+    assert [change.serial for change in heard.changes] == [0xA1, 2, 0xA3, 0xA4]
 
 
 async def test_the_feed_confirms_itself(reader: ReadStore) -> None:
