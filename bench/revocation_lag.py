@@ -109,9 +109,9 @@ def measure(name: str, workers: int, revocations: int, rate: float, seconds: int
         server = stack.enter_context(running_server(home, workers))
         until(lambda: server.metric("responders_selfcheck_timestamp_seconds") > 0, "the self-check does not end")
         asked = Requests(home / "certs" / f"{_LABEL}.pem")
-        observed = connections(server.port, server.worker_pids(), asked.about(first))
+        observed = stack.enter_context(connections(server.port, server.worker_pids(), asked.about(first)))
         pool = stack.enter_context(ThreadPoolExecutor(workers))
-        watch = Watch(list(observed.values()), asked, pool)
+        watch = Watch(observed, asked, pool)
         revoker = stack.enter_context(revoking(home))
         load_serials = range(first + revocations, first + revocations + _ASKED_BY_LOAD)
         with loading(server, Path(scratch), load_serials, rate, seconds) as said:
