@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= var
 PACKAGES := responders ocsp tsa ca_store issuance
 
-.PHONY: serve test check bench bench-lag format programs clean
+.PHONY: serve test check bench bench-lag bench-nginx format programs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serves
@@ -31,6 +31,10 @@ bench: $(VENV)/.tests
 bench-lag: $(VENV)/.tests
 	@bash tests/programs.sh postgres
 	PYTHONPATH=.:tests $(BIN)/python bench/revocation_lag.py $(BENCH_ARGS)
+
+bench-nginx: $(VENV)/.tests
+	@bash tests/programs.sh nginx wrk
+	PYTHONPATH=.:tests $(BIN)/python bench/nginx_front.py $(BENCH_ARGS)
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix .

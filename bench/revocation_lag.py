@@ -46,7 +46,7 @@ _ASKED_BY_LOAD: Final = 2000
 _PAUSE: Final = 0.1
 _POLL: Final = 0.001
 _GIVE_UP: Final = 10.0
-_GOOD: Final = x509_ocsp.OCSPCertStatus.GOOD
+GOOD: Final = x509_ocsp.OCSPCertStatus.GOOD
 _REVOKED: Final = x509_ocsp.OCSPCertStatus.REVOKED
 
 
@@ -160,16 +160,16 @@ class Watch:
         asked = []
         if cached:
             for worker in self._workers:
-                assert [worker.status(request) for _ in range(2)] == [_GOOD, _GOOD]
-            asked = [self._pool.submit(_first_revoked, worker, request) for worker in self._workers]
+                assert [worker.status(request) for _ in range(2)] == [GOOD, GOOD]
+            asked = [self._pool.submit(first_revoked, worker, request) for worker in self._workers]
         print(f"{serial:x}", file=revoker.stdin, flush=True)
         committed = int(revoker.stdout.readline()) / 1e9
         if not cached:
-            asked = [self._pool.submit(_first_revoked, worker, request) for worker in self._workers]
+            asked = [self._pool.submit(first_revoked, worker, request) for worker in self._workers]
         return max(0.0, max(each.result() for each in asked) - committed)
 
 
-def _first_revoked(worker: Connection, request: bytes) -> float:
+def first_revoked(worker: Connection, request: bytes) -> float:
     """When it was received: seconds of CLOCK_MONOTONIC."""
     deadline = time.monotonic() + _GIVE_UP
     while time.monotonic() < deadline:
