@@ -161,7 +161,8 @@ class Watch:
         asked = []
         if cached:
             for worker in self._workers:
-                assert [worker.status(request) for _ in range(2)] == [GOOD, GOOD]
+                while [worker.status(request) for _ in range(2)] != [GOOD, GOOD]:
+                    time.sleep(_PAUSE)  # tryLater: the machine is busy
             asked = [self._pool.submit(first_revoked, worker, request) for worker in self._workers]
         print(f"{serial:x}", file=revoker.stdin, flush=True)
         committed = int(revoker.stdout.readline()) / 1e9

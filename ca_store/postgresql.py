@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -34,6 +35,12 @@ log = logging.getLogger(__name__)
 CONFIRM_SECONDS: Final = 0.1
 """How often a round trip on the listening connection confirms that nothing is outstanding."""
 
+SOON_SECONDS: Final = 0.01
+"""The same as long as a change is not older than CONFIRM_SECONDS. Who is the first to answer with a revocation makes
+the other workers read rows until their feeds are confirmed once more: under many revocations they would hardly do
+anything else if that took long.
+"""
+
 ROUND_TRIP_SECONDS: Final = 3
 """A round trip that takes longer means that the connection is lost."""
 
@@ -61,6 +68,7 @@ class PostgreSQLChangeFeed(Feed):
         super().__init__(clock)
         self._arguments = postgresql_arguments(url)
         self._horizon = horizon
+        self._heard_at = -inf
         self._behind = 0.0
         self._recorded: tuple[int, float] | None = None
 
@@ -78,7 +86,8 @@ class PostgreSQLChangeFeed(Feed):
                     await self._confirm(connection)
                 await self._drain(connection, deliver, 0)
                 self.confirmed = started
-                await self._drain(connection, deliver, CONFIRM_SECONDS)
+                recent = started - self._heard_at < CONFIRM_SECONDS
+                await self._drain(connection, deliver, SOON_SECONDS if recent else CONFIRM_SECONDS)
 
     async def _confirm(self, connection: psycopg.AsyncConnection[Any]) -> None:
         await self._compare(connection)
@@ -113,6 +122,7 @@ class PostgreSQLChangeFeed(Feed):
                 continue
             if self._horizon is not None and change.serial is not None:
                 self._horizon.hear((change.issuer, change.serial))
+            self._heard_at = self._clock.monotonic()
             deliver([change])
 
     def _change(self, notification: psycopg.Notify) -> Change | None:

@@ -42,7 +42,7 @@ store.close()
 async def test_what_was_committed_arrives_in_order(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
     async with following(reader) as heard:
         for serial in range(1, 40):
-            issue(store, root, serial)
+            await asyncio.to_thread(issue, store, root, serial)  # the feed is lost when its loop stands still
         store.revoke(root, 3, Reason.superseded, NOW, NOW)
         store.revoke(root, 3, Reason.superseded, NOW, NOW + 9)  # changes nothing, so nothing is heard of it
         store.add_crl(CRL(root, 1, NOW, LATER, b"crl"))
@@ -112,6 +112,21 @@ async def test_the_time_of_a_change_is_what_its_own_writer_said_right_before_it(
             await heard.until(4)
     assert [change.serial for change in heard.changes if change.recorded_at is None] == [0xA1, 0xA3, 0xA4]
     assert [change.serial for change in heard.changes] == [0xA1, 2, 0xA3, 0xA4]
+
+
+@on_postgresql
+async def test_the_feed_confirms_itself_more_often_while_a_change_is_new(
+    store: IssuanceStore, reader: ReadStore, root: IssuerID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ca_store.postgresql.CONFIRM_SECONDS", 60)
+    async with following(reader) as heard:
+        issue(store, root, 1)
+        await heard.until(1)
+        async with asyncio.timeout(20):
+            for _ in range(5):
+                before = reader.feed.confirmed
+                while reader.feed.confirmed <= before:
+                    await asyncio.sleep(0.001)
 
 
 async def test_the_feed_confirms_itself(reader: ReadStore) -> None:
