@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= var
 PACKAGES := responders ocsp tsa ca_store issuance
 
-.PHONY: serve test check bench fuzz soak chaos format programs clean
+.PHONY: serve test check bench bench-lag bench-nginx fuzz soak chaos format programs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serves
@@ -27,6 +27,14 @@ check: $(VENV)/.tests
 bench: $(VENV)/.tests
 	@bash tests/programs.sh wrk cfssl ab nginx
 	$(BIN)/python bench/table.py $(BENCH_ARGS)
+
+bench-lag: $(VENV)/.tests
+	@bash tests/programs.sh postgres
+	PYTHONPATH=.:tests $(BIN)/python bench/revocation_lag.py $(BENCH_ARGS)
+
+bench-nginx: $(VENV)/.tests
+	@bash tests/programs.sh nginx wrk
+	PYTHONPATH=.:tests $(BIN)/python bench/nginx_front.py $(BENCH_ARGS)
 
 # The long runs: docs/deployment.md says what each does. `make fuzz FUZZ_ARGS="--runs 10000"`, and so on.
 fuzz: $(VENV)/.tests

@@ -35,6 +35,10 @@ STATEMENT_SECONDS: Final = 10
 CHANNEL: Final = "ca_store_change"
 """PostgreSQL's notification channel of the change feed."""
 
+RECORDED_CHANNEL: Final = "ca_store_change_recorded"
+"""Where each change is preceded by the time at which it was written. A channel of its own, because a responder of an
+earlier version would not know its change any more by a payload with one field more."""
+
 READS: Final = {"ca_store_reads": True}
 """Execution options of a transaction that writes nothing, and so need not wait for SQLite's one writer."""
 

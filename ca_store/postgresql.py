@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -13,7 +14,7 @@ from ca_store.blocks import ATTEMPTS, INSERT, block_row, draw_block
 from ca_store.changes import decode_payload
 from ca_store.connections import Connections, Query
 from ca_store.credentials import credentials_of, crl_of, make_credential, make_crl
-from ca_store.engine import CHANNEL, postgresql_arguments
+from ca_store.engine import CHANNEL, RECORDED_CHANNEL, postgresql_arguments
 from ca_store.errors import Conflict, NotFound, StoreUnavailable
 from ca_store.feed import Feed
 from ca_store.horizon import Horizon
@@ -34,6 +35,12 @@ log = logging.getLogger(__name__)
 CONFIRM_SECONDS: Final = 0.1
 """How often a round trip on the listening connection confirms that nothing is outstanding."""
 
+SOON_SECONDS: Final = 0.01
+"""The same as long as a change is not older than CONFIRM_SECONDS. Who is the first to answer with a revocation makes
+the other workers read rows until their feeds are confirmed once more: under many revocations they would hardly do
+anything else if that took long.
+"""
+
 ROUND_TRIP_SECONDS: Final = 3
 """A round trip that takes longer means that the connection is lost."""
 
@@ -46,24 +53,29 @@ _ISSUERS: Final = Query(ISSUERS)
 _HASHES: Final = Query(HASHES)
 _INSERT_BLOCK: Final = Query(INSERT)
 _PING: Final = Query(select(1))
-_CONFIRM: Final = "SELECT 1"
+_CONFIRM: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 class PostgreSQLChangeFeed(Feed):
     """LISTENs on a connection of its own.
 
     Notifications arrive in the order of commits, whatever the order in which transactions began; a sequence number
-    would not (a late committer has an early number).
+    would not (a late committer has an early number). When a change was recorded the primary's clock has said, and each
+    round trip tells anew how far it is from the monotonic clock here.
     """
 
     def __init__(self, url: str, clock: Clock, horizon: Horizon | None = None) -> None:
         super().__init__(clock)
         self._arguments = postgresql_arguments(url)
         self._horizon = horizon
+        self._heard_at = -inf
+        self._behind = 0.0
+        self._recorded: tuple[int, float] | None = None
 
     async def _follow(self, deliver: Callable[[Sequence[Change]], None], connected: Callable[[], None]) -> None:
         async with await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments) as connection:
-            await connection.execute(f"LISTEN {CHANNEL}")
+            for channel in (CHANNEL, RECORDED_CHANNEL):
+                await connection.execute(f"LISTEN {channel}")
             if self._horizon is not None:
                 self._horizon.reset()
             connected()
@@ -74,16 +86,27 @@ class PostgreSQLChangeFeed(Feed):
                     await self._confirm(connection)
                 await self._drain(connection, deliver, 0)
                 self.confirmed = started
-                await self._drain(connection, deliver, CONFIRM_SECONDS)
+                recent = started - self._heard_at < CONFIRM_SECONDS
+                await self._drain(connection, deliver, SOON_SECONDS if recent else CONFIRM_SECONDS)
 
     async def _confirm(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        await self._compare(connection)
         horizon = self._horizon
         if horizon is None:
-            await connection.execute(_CONFIRM)
             return
         # A change is notified of once it is committed, so its record lies before the end that the log has now.
         heard = horizon.heard
         horizon.place(await read_position(connection), heard)
+
+    async def _compare(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """How far the monotonic clock here is behind the primary's clock: at most by so much, and less by the time that
+        the question was on its way. So no change is taken for newer than it is.
+        """
+        asked = self._clock.monotonic()
+        row = await (await connection.execute(_CONFIRM)).fetchone()
+        if row is None:
+            raise StoreUnavailable("the database does not say what time it is")
+        self._behind = row[0] - asked
 
     async def _drain(
         self, connection: psycopg.AsyncConnection[Any], deliver: Callable[[Sequence[Change]], None], seconds: float
@@ -91,13 +114,28 @@ class PostgreSQLChangeFeed(Feed):
         """Deliver what has come in, and what comes in within so many seconds up to the first arrival."""
         async for notification in connection.notifies(timeout=seconds, stop_after=1):
             try:
-                change = decode_payload(notification.payload)
+                change = self._change(notification)
             except ValueError:
                 log.warning("change feed: %r is not a change of this service", notification.payload)
-            else:
-                if self._horizon is not None and change.serial is not None:
-                    self._horizon.hear((change.issuer, change.serial))
-                deliver([change])
+                continue
+            if change is None:
+                continue
+            if self._horizon is not None and change.serial is not None:
+                self._horizon.hear((change.issuer, change.serial))
+            self._heard_at = self._clock.monotonic()
+            deliver([change])
+
+    def _change(self, notification: psycopg.Notify) -> Change | None:
+        """What was notified of; None for the time of a change, which comes right before it from the same writer. Raises
+        ValueError for something else.
+        """
+        if notification.channel == RECORDED_CHANNEL:
+            self._recorded = notification.pid, float(notification.payload)
+            return None
+        recorded, self._recorded = self._recorded, None
+        if recorded is None or recorded[0] != notification.pid:
+            return decode_payload(notification.payload)
+        return decode_payload(notification.payload, recorded[1] - self._behind)
 
 
 class PostgreSQLReadStore:

@@ -7,7 +7,7 @@ serial. On the outside a serial is lower-case hexadecimal without prefix or lead
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, NewType
 
 IssuerID = NewType("IssuerID", int)
@@ -178,6 +178,9 @@ class Change:
     issuer: IssuerID
     serial: int | None = None
     """The certificate's serial for STATUS, else None."""
+    recorded_at: float | None = field(default=None, compare=False)
+    """Since when, by this machine's monotonic clock, it may have been on record: at this moment or later it was written
+    by the transaction that then committed. None where the feed cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,12 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
         default=DEFAULT_BASE_URL,
         help=f"where relying parties reach the responders (default: {DEFAULT_BASE_URL})",
     )
+    init.add_argument(
+        "--read-url",
+        type=cli_arguments.database_url,
+        metavar="URL",
+        help="a replica of a PostgreSQL database, where the responders read status rows",
+    )
     init.set_defaults(run=_init)
     migrating = commands.add_parser(
         "migrate", parents=[common], help="bring the database to the schema of this version"
@@ -56,7 +62,7 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 
 def _init(options: argparse.Namespace, clock: Clock) -> None:
-    make_home(options.home, Wish(options.demo, options.database, options.base_url), clock)
+    make_home(options.home, Wish(options.demo, options.database, options.base_url, options.read_url), clock)
 
 
 def _migrate(options: argparse.Namespace, _clock: Clock) -> None:

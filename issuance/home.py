@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from ca_store.database import migrate, open_issuance_store
+from ca_store.engine import is_sqlite
 from ca_store.home import CONFIGURATION, DEFAULT_DATABASE_URL, DEFAULT_PASSPHRASE_FILE, Home, resolve_url
 from ca_store.keys import KeyStore
 from ca_store.types import CredentialKind
@@ -40,7 +41,7 @@ _DEFAULT_UNIT: Final = "rsa"
 
 _TEMPLATE: Final = """\
 [database]
-url = {database}
+url = {database}{read_url}
 
 [keys]
 passphrase_file = {passphrase_file}
@@ -93,14 +94,18 @@ class Wish:
     demo: bool = False
     database: str = DEFAULT_DATABASE_URL
     base_url: str = DEFAULT_BASE_URL
+    read_url: str | None = None
+    """Where the responders read status rows, if not in the database itself."""
 
 
 def make_home(path: Path, wish: Wish, clock: Clock) -> None:
-    """Make a home, or complete one that was begun. Raises SetupRefused when it is complete or holds other things,
-    ValueError for a database that is not supported, StoreError, OSError.
+    """Make a home, or complete one that was begun. Raises SetupRefused when it is complete or holds other things, or
+    its database can have no replica and is to have one; ValueError for one that is not supported; StoreError, OSError.
     """
     settings = Settings(base_url=wish.base_url, caa=not wish.demo)
     url = resolve_url(wish.database, path)
+    if wish.read_url is not None and (is_sqlite(url) or is_sqlite(resolve_url(wish.read_url, path))):
+        raise SetupRefused("only PostgreSQL has replicas to read from")
     path.mkdir(parents=True, exist_ok=True)
     with _claim(path, wish):
         for folder, mode in (("keys", 0o700), ("certs", 0o755)):
@@ -204,6 +209,7 @@ def _configuration(wish: Wish, settings: Settings) -> str:
     # A JSON string is a TOML basic string.
     text = _TEMPLATE.format(
         database=json.dumps(wish.database),
+        read_url="" if wish.read_url is None else f"\nread_url = {json.dumps(wish.read_url)}",
         passphrase_file=json.dumps(DEFAULT_PASSPHRASE_FILE),
         base_url=json.dumps(settings.base_url),
         client_policy=json.dumps(settings.client_policy),

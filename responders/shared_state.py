@@ -23,7 +23,7 @@ _WORD: Final = 8
 _ROWS: Final = 2
 _GAUGE_AT: Final = {name: len(COUNTERS) + at for at, name in enumerate(GAUGES)}
 _LAST_BUCKET: Final = len(BUCKETS)
-# The buckets, one for what is beyond them, and the sum in milliseconds.
+# The buckets, one for what is beyond them, and the sum in microseconds.
 _HISTOGRAM_AT: Final = {
     name: len(COUNTERS) + len(GAUGES) + at * (_LAST_BUCKET + 2) for at, name in enumerate(HISTOGRAMS)
 }
@@ -32,7 +32,7 @@ _HEARTBEAT, _READY, _CONFIRMED, _STORE, _SIGNERS, _CLOCK, _CLOCK_ERROR, _LOG = _
 _ROW: Final = _STATE.stop
 _CLOCK_FAULTS: Final[tuple[ClockFault | None, ...]] = (None, *ClockFault)
 _NANO: Final = 1_000_000_000
-_MILLI: Final = 1000
+_MICRO: Final = 1_000_000
 _MOST_SECONDS: Final = 1e9
 
 
@@ -200,12 +200,12 @@ class Row:
         """Add one observation to a histogram."""
         at = _HISTOGRAM_AT[histogram]
         self.words[at + bisect_left(BUCKETS, seconds)] += 1
-        self.words[at + _LAST_BUCKET + 1] += int(seconds * _MILLI)
+        self.words[at + _LAST_BUCKET + 1] += int(seconds * _MICRO)
 
     def histogram(self, name: str) -> tuple[Sequence[int], float]:
         """Observations in each bucket, those beyond the last one at the end, and their sum in seconds."""
         at = _HISTOGRAM_AT[name]
-        return list(self.words[at : at + _LAST_BUCKET + 1]), self.words[at + _LAST_BUCKET + 1] / _MILLI
+        return list(self.words[at : at + _LAST_BUCKET + 1]), self.words[at + _LAST_BUCKET + 1] / _MICRO
 
     def gauge(self, name: str) -> int:
         """The present value of a gauge."""

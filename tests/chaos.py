@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Final
 
 from chaos_load import asking
 from faked_time import FakedTime
+from ports import free_port
 from postgres_server import running_node
 from run_notes import machine, write_notes
-from running_server import free_port, running_server, until
+from running_server import running_server, until
 from small_disk import small_disk
 from strangers import run
 from test_interop_log import log

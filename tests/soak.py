@@ -26,8 +26,9 @@ from fuzz_wire import check_log, resources
 from issuance_world import issuance, make_csr
 from ocsp_wire import cert_id, request
 from population import populate
+from ports import free_port
 from run_notes import machine, write_notes
-from running_server import free_port, running_server, until
+from running_server import running_server, until
 from strangers import ask, certificate, run
 
 from ca_store.clock import SystemClock

@@ -16,7 +16,9 @@ import pytest
 import sqlalchemy
 from store_world import LATER, NOW, following, issue, make_issuer
 
+from ca_store.clock import SystemClock
 from ca_store.errors import Conflict, IllegalMove
+from ca_store.sqlite import POLL_SECONDS
 from ca_store.types import CRL, CertificateState, Change, ChangeKind, Credential, CredentialKind, IssuerID, Reason
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ store.close()
 async def test_what_was_committed_arrives_in_order(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
     async with following(reader) as heard:
         for serial in range(1, 40):
-            issue(store, root, serial)
+            await asyncio.to_thread(issue, store, root, serial)  # the feed is lost when its loop stands still
         store.revoke(root, 3, Reason.superseded, NOW, NOW)
         store.revoke(root, 3, Reason.superseded, NOW, NOW + 9)  # changes nothing, so nothing is heard of it
         store.add_crl(CRL(root, 1, NOW, LATER, b"crl"))
@@ -70,6 +72,61 @@ async def test_a_change_by_another_process_arrives(
         await heard.until(1)
         assert heard.changes == [Change(ChangeKind.STATUS, root, 5)]
         assert (await reader.status(root, 5)).state is CertificateState.REVOKED
+
+
+async def test_each_change_says_since_when_it_may_be_on_record(
+    store: IssuanceStore, reader: ReadStore, root: IssuerID
+) -> None:
+    """Never later than it was, and not earlier by more than a look or a round trip, by the reader's clock."""
+    clock = SystemClock()
+    async with following(reader) as heard:
+        await asyncio.sleep(2 * POLL_SECONDS)  # behind the first look
+        begun = clock.monotonic()
+        issue(store, root, 1)
+        done = clock.monotonic()
+        await heard.until(1)
+        store.revoke(root, 1, Reason.superseded, NOW, NOW)
+        again = clock.monotonic()
+        await heard.until(2)
+    first, second = (change.recorded_at for change in heard.changes)
+    assert first is not None
+    assert second is not None
+    assert begun - 1 < first < done
+    assert first <= second < again
+
+
+@on_postgresql
+async def test_the_time_of_a_change_is_what_its_own_writer_said_right_before_it(
+    url: str, store: IssuanceStore, reader: ReadStore, root: IssuerID
+) -> None:
+    """Who says none, as a writer of an earlier version, must not be given that of another."""
+    plain = url.replace("+psycopg", "")
+    async with following(reader) as heard:
+        with psycopg.connect(plain, autocommit=True) as one, psycopg.connect(plain, autocommit=True) as other:
+            one.execute("SELECT pg_notify('ca_store_change_recorded', '1')")
+            other.execute("SELECT pg_notify('ca_store_change', 'status:1:a1')")
+            issue(store, root, 2)
+            one.execute("SELECT pg_notify('ca_store_change', 'status:1:a3')")
+            one.execute("SELECT pg_notify('ca_store_change_recorded', 'noon')")
+            one.execute("SELECT pg_notify('ca_store_change', 'status:1:a4')")
+            await heard.until(4)
+    assert [change.serial for change in heard.changes if change.recorded_at is None] == [0xA1, 0xA3, 0xA4]
+    assert [change.serial for change in heard.changes] == [0xA1, 2, 0xA3, 0xA4]
+
+
+@on_postgresql
+async def test_the_feed_confirms_itself_more_often_while_a_change_is_new(
+    store: IssuanceStore, reader: ReadStore, root: IssuerID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ca_store.postgresql.CONFIRM_SECONDS", 60)
+    async with following(reader) as heard:
+        issue(store, root, 1)
+        await heard.until(1)
+        async with asyncio.timeout(20):
+            for _ in range(5):
+                before = reader.feed.confirmed
+                while reader.feed.confirmed <= before:
+                    await asyncio.sleep(0.001)
 
 
 async def test_the_feed_confirms_itself(reader: ReadStore) -> None:
@@ -138,7 +195,7 @@ async def test_a_lost_connection_resets_the_reader(
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE query = 'SELECT 1' AND datname = current_database() AND pid <> pg_backend_pid()"
+                " WHERE query LIKE 'SELECT extract(epoch%' AND datname = current_database() AND pid <> pg_backend_pid()"
             )
         await heard.until_reset(2)
         issue(store, root, 1)

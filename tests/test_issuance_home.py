@@ -82,6 +82,16 @@ def check_demo_home(home: Path) -> None:
     assert plain.public_key() == read_certificate(home / "certs" / "demo-code-signer.pem").public_key()
 
 
+def test_a_replica_is_named_from_the_start_where_there_can_be_one(tmp_path: Path, postgres_url: str) -> None:
+    replica = "postgresql://replica.example/ca"
+    arguments = ("--database", postgres_url, "--read-url", replica)
+    issuance("init", *arguments, home=tmp_path / "home")
+    assert Home.open(tmp_path / "home").read_url == replica.replace("postgresql:", "postgresql+psycopg:")
+    for urls in (("--read-url", replica), ("--database", postgres_url, "--read-url", "sqlite:///ca.db")):
+        assert "only PostgreSQL has replicas" in refused("init", *urls, home=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_demo_home_has_what_it_promises(demo_home: Path) -> None:
     check_demo_home(demo_home)
     for file in (demo_home / "keys").iterdir():
