@@ -17,7 +17,7 @@ from scenarios import CEILING_GET, CEILING_POST, Scenario
 from ca_store import der
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from servers import Servers
@@ -40,17 +40,13 @@ def ocsp_request(issuer: Path, serial: int, nonce: bytes | None = None) -> bytes
     return builder.build().public_bytes(serialization.Encoding.DER)
 
 
-def distinct_requests(issuer: Path, first_serial: int, count: int) -> Sequence[bytes]:
-    """One request for each of ``count`` consecutive serials."""
+def distinct_requests(issuer: Path, serials: Iterable[int]) -> Iterator[bytes]:
+    """One request for each serial, of 20 octets."""
     marker = 1 << 152 | int.from_bytes(b"serial-marker", "big")
     request = ocsp_request(issuer, marker)
     at = request.index(der.contents(der.integer(marker)))
-    width = len(der.contents(der.integer(first_serial)))
-    if width != len(der.contents(der.integer(marker))):
-        raise ValueError("the marker and the serials must have one length")
-    return [
-        request[:at] + (first_serial + number).to_bytes(width, "big") + request[at + width :] for number in range(count)
-    ]
+    width = len(der.contents(der.integer(marker)))
+    return (request[:at] + serial.to_bytes(width, "big") + request[at + width :] for serial in serials)
 
 
 def answer_to(url: str, request: bytes) -> bytes:
@@ -72,9 +68,10 @@ def timestamp_request(*, cert_req: bool) -> bytes:
 def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
     """Everything that the table shows, ceilings first."""
     issuer = servers.home / "certs" / "server-rsa.pem"
-    distinct = distinct_requests(issuer, servers.first_serial, certificates)
-    repeated = distinct[0]
-    nonced = [ocsp_request(issuer, servers.first_serial, secrets.token_bytes(32)) for _ in range(NONCES)]
+    first, *others = (servers.population.serial(number) for number in range(certificates))
+    repeated = ocsp_request(issuer, first)
+    distinct = distinct_requests(issuer, others)
+    nonced = [ocsp_request(issuer, first, secrets.token_bytes(32)) for _ in range(NONCES)]
     path = b"/ocsp/" + quote(base64.b64encode(repeated), safe="").encode()
     servers.start_cfssl(answer_to(f"{servers.url('responders')}/ocsp", repeated))
     cfssl, cfssl_pid = servers.url("cfssl"), servers.pids["cfssl"]
@@ -95,7 +92,7 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
                  CEILING_POST, target=0.82, times=("cfssl-ocsp-post", 5)),
         Scenario("ocsp-get", "OCSP GET, same request", ours, "GET", "", [path], pid, CEILING_GET, target=0.8,
                  times=("cfssl-ocsp-post", 5)),
-        Scenario("ocsp-distinct", "OCSP POST, distinct serials (P-256)", ocsp_url, "POST", OCSP, iter(distinct), pid,
+        Scenario("ocsp-distinct", "OCSP POST, distinct serials (P-256)", ocsp_url, "POST", OCSP, distinct, pid,
                  CEILING_POST, "p256", 0.16, "signing", fresh=DISTINCT_A_RUN),
         Scenario("ocsp-nonce", "OCSP POST, with nonce (P-256)", ocsp_url, "POST", OCSP, nonced, pid,
                  CEILING_POST, "p256", 0.24, "signing", times=("openssl-ocsp", 3)),
