@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= var
 PACKAGES := responders ocsp tsa ca_store issuance
 
-.PHONY: serve test check bench format programs clean
+.PHONY: serve test check bench bench-scale format programs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serves
@@ -27,6 +27,10 @@ check: $(VENV)/.tests
 bench: $(VENV)/.tests
 	@bash tests/programs.sh wrk cfssl ab
 	$(BIN)/python bench/table.py $(BENCH_ARGS)
+
+bench-scale: $(VENV)/.tests
+	@bash tests/programs.sh wrk postgres
+	$(BIN)/python bench/scale.py $(BENCH_ARGS)
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix .

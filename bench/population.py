@@ -2,8 +2,9 @@
 
     python bench/population.py --home DIR --label server-rsa --count 1000000
 
-Serials are 20 octets as random as real ones, and come in no order, so that tables and indexes end up as full as they
-would by issuing. They depend on label, seed and number alone: whoever knows these three can ask for any of them.
+Serials are 20 octets as random as real ones. They depend on label, seed and number alone: whoever knows these three can
+ask for any of them. The rows are added in the order of serials and the indexes made at the end, many times as fast as
+in the order of issuing; pages end up fuller than by issuing, where about two thirds of each are in use.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import itertools
 import os
 import sqlite3
 import sys
+import tempfile
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -42,12 +44,16 @@ MOST: Final = 100_000_000
 SEED: Final = "bench"
 REVOKED: Final = 0.02
 
-SQLITE_OCTETS: Final = 420
-"""Of the file for each certificate: two tables, three indexes and a subject of 90 octets."""
+SQLITE_OCTETS: Final = 400
+"""Of the file for each certificate: two tables, four indexes and a subject of 80 octets."""
 
-_BATCH: Final = 200_000
-_CACHE_KIBIBYTES: Final = 2 * 1024 * 1024
-"""Pages kept while rows are added: each serial falls into another page of each table and index."""
+_BATCH: Final = 50_000
+_CACHE_KIBIBYTES: Final = 256 * 1024
+"""Of the connection that adds, for the sorting of indexes, too."""
+_BUCKETS: Final = 64
+_DIGEST: Final = 32
+_RECORD: Final = _DIGEST + 4
+"""Octets in a bucket: a digest and the number it belongs to."""
 _DAY: Final = 86_400
 _PERCENT: Final = 100
 
@@ -61,6 +67,13 @@ _REASONS: Final = (
 )
 _STATUS_COLUMNS: Final = "issuer_id, serial, state, reason, revoked_at, changed_at, not_after"
 _CERTIFICATE_COLUMNS: Final = "issuer_id, serial, profile, subject, not_before"
+
+# (name, statement) of each index that no constraint needs.
+_SQLITE_INDEXES: Final = """SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL
+    AND tbl_name IN ('certificate', 'certificate_status')"""
+_POSTGRESQL_INDEXES: Final = """SELECT quote_ident(c.relname), pg_get_indexdef(c.oid)
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE i.indrelid IN ('certificate'::regclass, 'certificate_status'::regclass) AND NOT i.indisunique"""
 
 
 class PopulationError(Exception):
@@ -102,7 +115,7 @@ class Population:
 def populate(home: Path, population: Population) -> float:
     """Add the certificates to the database of a home; the seconds that took. Raises PopulationError, StoreError.
 
-    Rows are committed in batches. What an interrupted run has added stays, and the same one does not run again.
+    It is one transaction: an interrupted run leaves nothing, and whoever writes waits until it ends.
     """
     if not 1 <= population.count <= MOST:
         raise PopulationError(f"{population.count} certificates are out of range: from 1 to {MOST}")
@@ -144,7 +157,8 @@ def _there_already(population: Population) -> PopulationError:
 
 def _check_disk(file: Path, count: int) -> None:
     status = os.statvfs(file.parent)
-    free, needed = status.f_bavail * status.f_frsize, count * SQLITE_OCTETS
+    # Everything is in the write-ahead log before it is in the file.
+    free, needed = status.f_bavail * status.f_frsize, 2 * count * SQLITE_OCTETS
     if free < needed:
         raise PopulationError(f"{file.parent} has {free >> 20} MiB free, and about {needed >> 20} MiB are needed")
 
@@ -157,25 +171,41 @@ def _packed(digest: bytes) -> bytes:
     return bytes((digest[0] & 0x3F | 0x40,)) + digest[1:20]
 
 
+def _in_order(population: Population) -> Iterator[tuple[bytes, int]]:
+    """(digest, number) of all certificates in the order of their serials, sorted a part of the key space at a time."""
+    with ExitStack() as stack:
+        buckets = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(_BUCKETS)]
+        for number in range(population.count):
+            digest = _digest(population.label, population.seed, number)
+            buckets[digest[0] % _BUCKETS].write(digest + number.to_bytes(4, "big"))
+        for bucket in buckets:
+            bucket.seek(0)
+            octets = bucket.read()
+            bucket.truncate(0)
+            # The first octet's upper two bits are not the serial's.
+            records = [octets[at : at + _RECORD] for at in range(0, len(octets), _RECORD)]
+            for record in sorted(records, key=lambda each: each[1:20]):
+                yield record[:_DIGEST], int.from_bytes(record[_DIGEST:], "big")
+
+
 def _rows(population: Population, profile: Profile, now: int) -> Iterator[_Row]:
     """Issued over the last life of a certificate, so that all are in force, as if their CA was old enough; revoked some
     time after that.
     """
-    reasons = [reason for reason, percent in _REASONS for _ in range(percent) if reason in profile.reasons]
+    reasons = [int(reason) for reason, percent in _REASONS for _ in range(percent) if reason in profile.reasons]
     life = profile.validity.last_second(now) - now
     span = life - 2 * _DAY
-    for number in range(population.count):
-        digest = _digest(population.label, population.seed, number)
-        issued = now - int.from_bytes(digest[20:24], "big") % span
-        not_before = issued - BACKDATE
-        state, reason, revoked_at = CertificateState.GOOD.value, None, None
-        if population.is_revoked(number):
-            state = CertificateState.REVOKED.value
-            reason = reasons[digest[24] % len(reasons)].value
-            revoked_at = issued + int.from_bytes(digest[25:29], "big") % (now - issued + 1)
+    good, revoked = int(CertificateState.GOOD), int(CertificateState.REVOKED)
+    for digest, number in _in_order(population):
+        not_before = now - int.from_bytes(digest[20:24], "big") % span - BACKDATE
+        issued, not_after, serial = not_before + BACKDATE, not_before + life, _packed(digest)
         subject = f"CN=host-{digest[:6].hex()}.example.ac.jp,O=Example University,L=Chiyoda-ku,ST=Tokyo,C=JP"
-        changed_at = issued if revoked_at is None else revoked_at
-        yield _Row(_packed(digest), state, reason, revoked_at, changed_at, not_before + life, not_before, subject)
+        if population.is_revoked(number):
+            reason = reasons[digest[24] % len(reasons)]
+            at = issued + int.from_bytes(digest[25:29], "big") % (now - issued + 1)
+            yield _Row(serial, revoked, reason, at, at, not_after, not_before, subject)
+        else:
+            yield _Row(serial, good, None, None, issued, not_after, not_before, subject)
 
 
 def _fill_sqlite(url: str, population: Population, issuer: Issuer, profile: Profile, rows: Iterator[_Row]) -> None:
@@ -186,13 +216,18 @@ def _fill_sqlite(url: str, population: Population, issuer: Issuer, profile: Prof
         for pragma in ("synchronous = OFF", "foreign_keys = OFF", f"cache_size = -{_CACHE_KIBIBYTES}"):
             connection.execute(f"PRAGMA {pragma}")
         try:
+            connection.execute("BEGIN IMMEDIATE")
+            indexes = connection.execute(_SQLITE_INDEXES).fetchall()
+            for name, _ in indexes:
+                connection.execute(f"DROP INDEX {name}")
             while batch := list(itertools.islice(rows, _BATCH)):
-                connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(statuses, [(issuer.id, *row[:6]) for row in batch])
                 connection.executemany(
                     bodies, [(issuer.id, row.serial, profile.name, row.subject, row.not_before) for row in batch]
                 )
-                connection.execute("COMMIT")
+            for _, statement in indexes:
+                connection.execute(statement)
+            connection.execute("COMMIT")
         except sqlite3.IntegrityError:
             raise _there_already(population) from None
         except sqlite3.Error as error:
@@ -207,11 +242,17 @@ def _fill_postgresql(url: str, population: Population, issuer: Issuer, profile: 
     try:
         with psycopg.connect(**postgresql_arguments(url), autocommit=True) as connection:
             connection.execute("SET statement_timeout = 0")
+            connection.execute(f"SET maintenance_work_mem = {_CACHE_KIBIBYTES}".encode())
             _skip_foreign_keys(connection)
-            while batch := list(itertools.islice(rows, _BATCH)):
-                with connection.transaction(), connection.cursor() as cursor:
+            with connection.transaction(), connection.cursor() as cursor:
+                indexes = cursor.execute(_POSTGRESQL_INDEXES).fetchall()
+                for name, _ in indexes:
+                    cursor.execute(f"DROP INDEX {name}".encode())
+                while batch := list(itertools.islice(rows, _BATCH)):
                     _copy(cursor, f"certificate_status ({_STATUS_COLUMNS})", _status_lines(issuer, batch))
                     _copy(cursor, f"certificate ({_CERTIFICATE_COLUMNS})", _certificate_lines(issuer, profile, batch))
+                for _, statement in indexes:
+                    cursor.execute(statement)
             connection.execute("VACUUM (ANALYZE) certificate_status")
             connection.execute("VACUUM (ANALYZE) certificate")
     except psycopg.IntegrityError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import secrets
 import urllib.request
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from cryptography.x509 import ocsp as x509_ocsp
 from scenarios import CEILING_GET, CEILING_POST, Scenario
 
 from ca_store import der
+from ca_store.issuers import issuer_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,28 +27,40 @@ if TYPE_CHECKING:
 OCSP = "application/ocsp-request"
 TSA = "application/timestamp-query"
 NONCES = 1000
+HASHES = (hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512())  # noqa: S303 - they name an issuer
 DISTINCT_A_RUN = 35_000
 """More than a worker answers in one run of three seconds."""
 
 
-def ocsp_request(issuer: Path, serial: int, nonce: bytes | None = None) -> bytes:
-    """An OCSPRequest with a SHA-1 CertID, as most clients send."""
+def ocsp_request(
+    issuer: Path,
+    serial: int,
+    nonce: bytes | None = None,
+    algorithm: hashes.HashAlgorithm = HASHES[0],
+) -> bytes:
+    """An OCSPRequest with a SHA-1 CertID, as most clients send, unless another algorithm is given."""
     certificate = x509.load_pem_x509_certificate(issuer.read_bytes())
-    name = hashlib.sha1(certificate.subject.public_bytes(), usedforsecurity=False).digest()
-    key = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
-    builder = x509_ocsp.OCSPRequestBuilder().add_certificate_by_hash(name, key, serial, hashes.SHA1())  # noqa: S303 - names an issuer
+    named = next(
+        each
+        for each in issuer_hashes(certificate.public_bytes(serialization.Encoding.DER))
+        if each.algorithm.name.lower() == algorithm.name
+    )
+    builder = x509_ocsp.OCSPRequestBuilder().add_certificate_by_hash(named.name_hash, named.key_hash, serial, algorithm)
     if nonce is not None:
         builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
     return builder.build().public_bytes(serialization.Encoding.DER)
 
 
-def distinct_requests(issuer: Path, serials: Iterable[int]) -> Iterator[bytes]:
-    """One request for each serial, of 20 octets."""
+def distinct_requests(issuer: Path, serials: Iterable[int], *, all_hashes: bool = False) -> Iterator[bytes]:
+    """One request for each serial, of 20 octets; with CertIDs of each hash algorithm in turn if ``all_hashes``."""
     marker = 1 << 152 | int.from_bytes(b"serial-marker", "big")
-    request = ocsp_request(issuer, marker)
-    at = request.index(der.contents(der.integer(marker)))
-    width = len(der.contents(der.integer(marker)))
-    return (request[:at] + serial.to_bytes(width, "big") + request[at + width :] for serial in serials)
+    placed = der.contents(der.integer(marker))
+    requests = [ocsp_request(issuer, marker, algorithm=each) for each in (HASHES if all_hashes else HASHES[:1])]
+    parts = itertools.cycle([request.split(placed) for request in requests])
+    return (
+        before + serial.to_bytes(len(placed), "big") + after
+        for serial, (before, after) in zip(serials, parts, strict=False)
+    )
 
 
 def answer_to(url: str, request: bytes) -> bytes:
