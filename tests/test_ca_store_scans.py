@@ -144,6 +144,9 @@ def test_the_timers_scan_nothing(core: Core, ecc: Issuer) -> None:
         for after in (None, (NOW - 999, ecc.id, 5)):
             core.store.without_scts("server", NOW - GIVEN_UP, NOW - PATIENCE, after=after, limit=100)
     assert "revoked 3 certificates of ecc, whose key is compromised" in reports
+    revocations = [step for plan in watch.plans.values() for step in plan if "ix_certificate_status_revoked" in step]
+    assert revocations, "no CRL was looked after"
+    assert all("USING COVERING INDEX" in step for step in revocations), "a row of the table is read for each entry"
     assert len(watch.plans) >= 6
     assert watch.faults == {}
 
