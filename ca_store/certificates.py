@@ -133,6 +133,7 @@ class CertificateWriter(Transactions):
         after: tuple[IssuerID, int] | None = None,
         limit: int = 1000,
     ) -> Sequence[Certificate]:
+        is_sqlite = self._engine.dialect.name == "sqlite"
         key = (certificate_status.c.issuer_id, certificate_status.c.serial)
         query = _CERTIFICATES.order_by(*key).limit(limit)
         if state is CertificateState.REVOKED:
@@ -141,18 +142,19 @@ class CertificateWriter(Transactions):
             query = query.where(certificate_status.c.state == state)
         if profile is not None:
             # SQLite would take a profile for rare, and read and sort all of them for each page.
-            is_sqlite = self._engine.dialect.name == "sqlite"
             query = query.where((certificate.c.profile + "" if is_sqlite else certificate.c.profile) == profile)
         behind = None if after is None else (after[0], pack_serial(min(max(after[1], 0), MAX_SERIAL)))
+        # PostgreSQL may merge the two, and would read the second from its beginning.
+        tables = (certificate_status,) if is_sqlite else (certificate_status, certificate)
         if issuer is not None:
             query = query.where(key[0] == issuer)
             # Of one issuer SQLite would take an index for the issuer alone, and read all that lies before the page.
             if behind is not None and behind[0] == issuer:
-                query = query.where(key[1] > behind[1])
+                query = query.where(*(table.c.serial > behind[1] for table in tables))
             elif behind is not None and behind[0] > issuer:
                 return []
         elif behind is not None:
-            query = query.where(tuple_(*key) > tuple_(*behind))
+            query = query.where(*(tuple_(table.c.issuer_id, table.c.serial) > tuple_(*behind) for table in tables))
         with self._reading() as connection:
             return [_make_certificate(row) for row in connection.execute(query)]
 
