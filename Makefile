@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= var
 PACKAGES := responders ocsp tsa ca_store issuance
 
-.PHONY: serve test check bench bench-lag bench-nginx fuzz soak chaos format programs clean
+.PHONY: serve test check bench bench-lag bench-nginx bench-scale fuzz soak chaos format programs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serves
@@ -27,6 +27,10 @@ check: $(VENV)/.tests
 bench: $(VENV)/.tests
 	@bash tests/programs.sh wrk cfssl ab nginx
 	$(BIN)/python bench/table.py $(BENCH_ARGS)
+
+bench-scale: $(VENV)/.tests
+	@bash tests/programs.sh wrk postgres
+	$(BIN)/python bench/scale.py $(BENCH_ARGS)
 
 bench-lag: $(VENV)/.tests
 	@bash tests/programs.sh postgres

@@ -1,11 +1,13 @@
 -- For wrk: sends the requests of a file one after another, each a length (4 octets, big-endian) and that many octets.
--- wrk -s load.lua URL -- FILE METHOD CONTENT_TYPE   (GET: the octets are the path; POST: they are the body)
+-- wrk -s load.lua URL -- FILE METHOD CONTENT_TYPE [once]   (GET: the octets are the path; POST: they are the body)
+-- With "once" the run ends when the last request of the file was sent; up to a connection's worth of them is lost then.
 
-local requests, count, turn = {}, 0, 0
+local requests, count, turn, once = {}, 0, 0, false
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
   local method, kind = args[2], args[3]
+  once = args[4] == "once"
   while true do
     local head = file:read(4)
     if head == nil then break end
@@ -22,6 +24,7 @@ function init(args)
 end
 
 function request()
+  if once and turn == count then wrk.thread:stop() end
   turn = turn % count + 1
   return requests[turn]
 end

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from http_caches import nginx
-from population import populate
+from population import Population, populate
 from ports import free_port
 from revocation_lag import GOOD, Requests, first_revoked, percentile, revoking
 from running_server import Server, running_server, until
 from worker_connections import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 LABEL: Final = "server-rsa"
 LOAD_SCRIPT: Final = Path(__file__).with_name("load.lua")
@@ -59,7 +59,9 @@ def main() -> None:
         folder, port = Path(scratch), free_port()
         home = folder / "home"
         make_home(home, port)
-        first = populate(home, LABEL, SERIALS)
+        population = Population(LABEL, SERIALS)
+        populate(home, population)
+        serials = [population.serial(number) for number in range(SERIALS)]
         os.sched_setaffinity(0, {cores[0]})  # which the servers inherit
         server = stack.enter_context(running_server(home, 1))
         stack.enter_context(nginx(folder, port, server.port))
@@ -67,9 +69,9 @@ def main() -> None:
         until(lambda: server.metric("responders_selfcheck_timestamp_seconds") > 0, "the self-check does not end")
         asked = Requests(home / "certs" / f"{LABEL}.pem")
         places = {"the server": (server.port, server.worker_pids()), "nginx": (port, family(folder / "pid"))}
-        faster = compare(places, [asked.about(first + number) for number in range(ASKED)], folder, options)
-        print_hit_ratio(server, port, folder, range(first + ASKED, first + SERIALS))
-        print_forgetting(home, port, asked, range(first, first + options.revocations))
+        faster = compare(places, [asked.about(serial) for serial in serials[:ASKED]], folder, options)
+        print_hit_ratio(server, port, folder, serials[ASKED:])
+        print_forgetting(home, port, asked, serials[: options.revocations])
     sys.exit(not faster)
 
 
@@ -124,7 +126,7 @@ def run_wrk(port: int, method: str, file: Path, seconds: int) -> tuple[int, floa
     return counted["requests"], counted["seconds"]
 
 
-def print_hit_ratio(server: Server, port: int, folder: Path, serials: range) -> None:
+def print_hit_ratio(server: Server, port: int, folder: Path, serials: Sequence[int]) -> None:
     """What share of the answers nginx gave by itself: the server counts those that it was asked for."""
     file, figures = folder / "serials", folder / "load.json"
     file.write_text("".join(f"{serial:x}\n" for serial in serials))

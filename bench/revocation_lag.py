@@ -30,7 +30,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
-from population import populate
+from population import Population, populate
 from ports import free_port
 from postgres_server import postgres_pair
 from running_server import Server, running_server, until
@@ -108,16 +108,17 @@ def measure(name: str, workers: int, revocations: int, rate: float, seconds: int
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch, ExitStack() as stack:
         home = Path(scratch) / "home"
         make_home(home, name, stack)
-        first = populate(home, _LABEL, revocations + _ASKED_BY_LOAD)
+        population = Population(_LABEL, revocations + _ASKED_BY_LOAD)
+        populate(home, population)
+        serials = [population.serial(number) for number in range(population.count)]
         server = stack.enter_context(running_server(home, workers))
         until(lambda: server.metric("responders_selfcheck_timestamp_seconds") > 0, "the self-check does not end")
         asked = Requests(home / "certs" / f"{_LABEL}.pem")
-        observed = stack.enter_context(connections(server.port, server.worker_pids(), asked.about(first)))
+        observed = stack.enter_context(connections(server.port, server.worker_pids(), asked.about(serials[0])))
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         watch = Watch(observed, asked, pool)
         revoker = stack.enter_context(revoking(home))
-        load_serials = range(first + revocations, first + revocations + _ASKED_BY_LOAD)
-        with loading(server, Path(scratch), load_serials, rate, seconds) as said:
+        with loading(server, Path(scratch), serials[revocations:], rate, seconds) as said:
             deadline = time.monotonic() + seconds - 5
             for number in range(revocations):
                 if time.monotonic() > deadline:
@@ -125,7 +126,7 @@ def measure(name: str, workers: int, revocations: int, rate: float, seconds: int
                     break
                 time.sleep(random.uniform(0, _PAUSE))
                 kind = KINDS[number % 2]
-                lags.of[kind].append(watch.lag(first + number, revoker, cached=kind == KINDS[0]) * 1000)
+                lags.of[kind].append(watch.lag(serials[number], revoker, cached=kind == KINDS[0]) * 1000)
         lags.load = said[0]
         lags.own = own_percentile(server, 0.99)
     return lags
@@ -199,7 +200,7 @@ def revoking(home: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def loading(server: Server, folder: Path, serials: range, rate: float, seconds: int) -> Iterator[list[str]]:
+def loading(server: Server, folder: Path, serials: Sequence[int], rate: float, seconds: int) -> Iterator[list[str]]:
     """Load until the block ends; then the list has a sentence about what came of it: its own p99 says how the machine
     was. Raises SystemExit when an answer was wrong.
     """

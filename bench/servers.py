@@ -18,7 +18,7 @@ from certomancer_peer import Peer, make_peer
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from ocsp_peers import OpenSSLPeer, cfssl_command, make_openssl_peer, nginx_command
-from population import populate
+from population import Population, populate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +45,8 @@ class Servers:
              self.url("responders")],
             check=True,
         )  # fmt: skip
-        self.first_serial = populate(self.home, "server-rsa", certificates)
+        self.population = Population("server-rsa", certificates)
+        populate(self.home, self.population)
         self.peer: Peer = make_peer(folder / "certomancer", self.ports["certomancer"])
         self.openssl: OpenSSLPeer = make_openssl_peer(folder / "openssl", self.ports["openssl"])
         self._folder = folder

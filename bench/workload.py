@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import secrets
 import urllib.request
 from typing import TYPE_CHECKING
@@ -16,9 +17,10 @@ from scenarios import CEILING_GET, CEILING_POST, Scenario
 from servers import WORKERS
 
 from ca_store import der
+from ca_store.issuers import issuer_hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from servers import Servers
@@ -28,32 +30,40 @@ TSA = "application/timestamp-query"
 GREATEST_RATE = "ocsp-get"
 """The key of the scenario that no other is faster than."""
 NONCES = 1000
+HASHES = (hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512())  # noqa: S303 - they name an issuer
 DISTINCT_A_RUN = 35_000
 """More than a worker answers in one run of three seconds."""
 
 
-def ocsp_request(issuer: Path, serial: int, nonce: bytes | None = None) -> bytes:
-    """An OCSPRequest with a SHA-1 CertID, as most clients send."""
+def ocsp_request(
+    issuer: Path,
+    serial: int,
+    nonce: bytes | None = None,
+    algorithm: hashes.HashAlgorithm = HASHES[0],
+) -> bytes:
+    """An OCSPRequest with a SHA-1 CertID, as most clients send, unless another algorithm is given."""
     certificate = x509.load_pem_x509_certificate(issuer.read_bytes())
-    name = hashlib.sha1(certificate.subject.public_bytes(), usedforsecurity=False).digest()
-    key = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
-    builder = x509_ocsp.OCSPRequestBuilder().add_certificate_by_hash(name, key, serial, hashes.SHA1())  # noqa: S303 - names an issuer
+    named = next(
+        each
+        for each in issuer_hashes(certificate.public_bytes(serialization.Encoding.DER))
+        if each.algorithm.name.lower() == algorithm.name
+    )
+    builder = x509_ocsp.OCSPRequestBuilder().add_certificate_by_hash(named.name_hash, named.key_hash, serial, algorithm)
     if nonce is not None:
         builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
     return builder.build().public_bytes(serialization.Encoding.DER)
 
 
-def distinct_requests(issuer: Path, first_serial: int, count: int) -> Sequence[bytes]:
-    """One request for each of ``count`` consecutive serials."""
+def distinct_requests(issuer: Path, serials: Iterable[int], *, all_hashes: bool = False) -> Iterator[bytes]:
+    """One request for each serial, of 20 octets; with CertIDs of each hash algorithm in turn if ``all_hashes``."""
     marker = 1 << 152 | int.from_bytes(b"serial-marker", "big")
-    request = ocsp_request(issuer, marker)
-    at = request.index(der.contents(der.integer(marker)))
-    width = len(der.contents(der.integer(first_serial)))
-    if width != len(der.contents(der.integer(marker))):
-        raise ValueError("the marker and the serials must have one length")
-    return [
-        request[:at] + (first_serial + number).to_bytes(width, "big") + request[at + width :] for number in range(count)
-    ]
+    placed = der.contents(der.integer(marker))
+    requests = [ocsp_request(issuer, marker, algorithm=each) for each in (HASHES if all_hashes else HASHES[:1])]
+    parts = itertools.cycle([request.split(placed) for request in requests])
+    return (
+        before + serial.to_bytes(len(placed), "big") + after
+        for serial, (before, after) in zip(serials, parts, strict=False)
+    )
 
 
 def answer_to(url: str, request: bytes) -> bytes:
@@ -75,9 +85,10 @@ def timestamp_request(*, cert_req: bool) -> bytes:
 def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
     """Everything that the table shows, ceilings first."""
     issuer = servers.home / "certs" / "server-rsa.pem"
-    distinct = distinct_requests(issuer, servers.first_serial, certificates)
-    repeated = distinct[0]
-    nonced = [ocsp_request(issuer, servers.first_serial, secrets.token_bytes(32)) for _ in range(NONCES)]
+    first, *others = (servers.population.serial(number) for number in range(certificates))
+    repeated = ocsp_request(issuer, first)
+    distinct = distinct_requests(issuer, others)
+    nonced = [ocsp_request(issuer, first, secrets.token_bytes(32)) for _ in range(NONCES)]
     path = b"/ocsp/" + quote(base64.b64encode(repeated), safe="").encode()
     servers.start_peers(answer_to(f"{servers.url('responders')}/ocsp", repeated))
     cfssl, cfssl_pid = servers.url("cfssl"), servers.pids["cfssl"]
@@ -98,7 +109,7 @@ def make_scenarios(servers: Servers, certificates: int) -> Sequence[Scenario]:
                  CEILING_POST, target=0.82, times=(("cfssl-ocsp-post", 5),)),
         Scenario(GREATEST_RATE, "OCSP GET, same request", ours, "GET", "", [path], pid, CEILING_GET, target=0.8,
                  times=(("cfssl-ocsp-post", 5), ("nginx-static", 0.5))),
-        Scenario("ocsp-distinct", "OCSP POST, distinct serials (P-256)", ocsp_url, "POST", OCSP, iter(distinct), pid,
+        Scenario("ocsp-distinct", "OCSP POST, distinct serials (P-256)", ocsp_url, "POST", OCSP, distinct, pid,
                  CEILING_POST, "p256", 0.16, "signing", fresh=DISTINCT_A_RUN),
         Scenario("ocsp-nonce", "OCSP POST, with nonce (P-256)", ocsp_url, "POST", OCSP, nonced, pid,
                  CEILING_POST, "p256", 0.24, "signing", times=(("openssl-ocsp", 3),)),

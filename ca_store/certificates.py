@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, literal_column, select, tuple_
 
-from ca_store.schema import certificate, certificate_status, crl, issuer, pack_serial, unpack_serial
+from ca_store.schema import (
+    REVOKED_INDEX,
+    WITHOUT_SCTS_INDEX,
+    certificate,
+    certificate_status,
+    crl,
+    issuer,
+    pack_serial,
+    unpack_serial,
+)
 from ca_store.statuses import (
+    IS_REVOKED,
     STATUS_COLUMNS,
     attach_scts,
+    by_index,
     exchange,
     make_good,
     make_revoked,
@@ -19,14 +30,12 @@ from ca_store.statuses import (
     revoke_page,
 )
 from ca_store.transactions import Transactions
-from ca_store.types import MAX_SERIAL, Certificate, CertificateState, IssuerID, Status
+from ca_store.types import MAX_SERIAL, Certificate, CertificateState, IssuerID, Reason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Row
-
-    from ca_store.types import Reason
 
 _CERTIFICATES: Final = (
     select(
@@ -124,17 +133,28 @@ class CertificateWriter(Transactions):
         after: tuple[IssuerID, int] | None = None,
         limit: int = 1000,
     ) -> Sequence[Certificate]:
+        is_sqlite = self._engine.dialect.name == "sqlite"
         key = (certificate_status.c.issuer_id, certificate_status.c.serial)
         query = _CERTIFICATES.order_by(*key).limit(limit)
-        if issuer is not None:
-            query = query.where(key[0] == issuer)
-        if state is not None:
+        if state is CertificateState.REVOKED:
+            query = by_index(query, REVOKED_INDEX).where(IS_REVOKED)
+        elif state is not None:
             query = query.where(certificate_status.c.state == state)
         if profile is not None:
-            query = query.where(certificate.c.profile == profile)
-        if after is not None:
-            behind = min(max(after[1], 0), MAX_SERIAL)
-            query = query.where(tuple_(*key) > tuple_(after[0], pack_serial(behind)))
+            # SQLite would take a profile for rare, and read and sort all of them for each page.
+            query = query.where((certificate.c.profile + "" if is_sqlite else certificate.c.profile) == profile)
+        behind = None if after is None else (after[0], pack_serial(min(max(after[1], 0), MAX_SERIAL)))
+        # PostgreSQL may merge the two, and would read the second from its beginning.
+        tables = (certificate_status,) if is_sqlite else (certificate_status, certificate)
+        if issuer is not None:
+            query = query.where(key[0] == issuer)
+            # Of one issuer SQLite would take an index for the issuer alone, and read all that lies before the page.
+            if behind is not None and behind[0] == issuer:
+                query = query.where(*(table.c.serial > behind[1] for table in tables))
+            elif behind is not None and behind[0] > issuer:
+                return []
+        elif behind is not None:
+            query = query.where(*(tuple_(table.c.issuer_id, table.c.serial) > tuple_(*behind) for table in tables))
         with self._reading() as connection:
             return [_make_certificate(row) for row in connection.execute(query)]
 
@@ -144,22 +164,26 @@ class CertificateWriter(Transactions):
         since: int,
         until: int,
         *,
-        after: tuple[IssuerID, int] | None = None,
+        after: tuple[int, IssuerID, int] | None = None,
         limit: int = 1000,
     ) -> Sequence[Certificate]:
-        key = (certificate_status.c.issuer_id, certificate_status.c.serial)
+        row = certificate_status.c
+        key = (row.changed_at, row.issuer_id, row.serial)
+        # Rows of seconds before the last page's need no look.
+        first = since if after is None else max(since, after[0])
         query = (
-            _CERTIFICATES.where(
-                certificate_status.c.state == CertificateState.GOOD,
-                certificate_status.c.sct_list.is_(None),
-                certificate_status.c.changed_at.between(since, until),
+            by_index(_CERTIFICATES, WITHOUT_SCTS_INDEX)
+            .where(
+                row.state == literal_column(str(CertificateState.GOOD.value)),
+                row.sct_list.is_(None),
+                row.changed_at.between(first, until),
                 certificate.c.profile == profile,
             )
             .order_by(*key)
             .limit(limit)
         )
         if after is not None:
-            query = query.where(tuple_(*key) > tuple_(after[0], pack_serial(after[1])))
+            query = query.where(tuple_(*key) > tuple_(after[0], after[1], pack_serial(after[2])))
         with self._reading() as connection:
             return [_make_certificate(row) for row in connection.execute(query)]
 
@@ -179,20 +203,27 @@ class CertificateWriter(Transactions):
             return [_make_certificate(row) for row in connection.execute(query)]
 
     def revoked(
-        self, issuer: IssuerID, *, retention: int = 0, since: int | None = None
+        self, issuer: IssuerID, *, retention: int = 0, since: int | None = None, after: int = 0, limit: int = 10_000
     ) -> Sequence[tuple[int, Status]]:
+        row = certificate_status.c
         last_crl = select(func.max(crl.c.this_update)).where(crl.c.issuer_id == issuer).scalar_subquery()
         query = (
-            select(*STATUS_COLUMNS, certificate_status.c.serial)
+            # Nothing that is not in the index.
+            by_index(select(row.serial, row.changed_at, row.not_after, row.revoked_at, row.reason), REVOKED_INDEX)
             .where(
-                certificate_status.c.issuer_id == issuer,
-                certificate_status.c.state == CertificateState.REVOKED,
+                row.issuer_id == issuer,
+                row.serial > pack_serial(after),
+                IS_REVOKED,
                 # RFC 5280 §3.3: an entry stays until it was on one CRL issued after the certificate's expiry.
-                certificate_status.c.not_after >= func.coalesce(last_crl, 0) - retention,
+                row.not_after >= func.coalesce(last_crl, 0) - retention,
             )
-            .order_by(certificate_status.c.serial)
+            .order_by(row.serial)
+            .limit(limit)
         )
         if since is not None:
-            query = query.where(certificate_status.c.changed_at >= since)
+            query = query.where(row.changed_at >= since)
         with self._reading() as connection:
-            return [(unpack_serial(row.serial), make_status(row[:-1])) for row in connection.execute(query)]
+            return [
+                (unpack_serial(serial), Status(CertificateState.REVOKED, changed, end, at, Reason(reason)))
+                for serial, changed, end, at, reason in connection.execute(query)
+            ]

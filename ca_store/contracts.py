@@ -95,7 +95,8 @@ class ReadStore(StatusStore, SerialBlockStore, Protocol):
 
     async def example(self, issuer: IssuerID, state: CertificateState, after: int) -> int | None:
         """The serial of some certificate of an issuer that is in this state and expires later than ``after`` (POSIX
-        seconds); None when there is none. Good or revoked, for whoever wants to try an answer.
+        seconds); None when there is none, or none among the 10,000 lowest. Good or revoked, for whoever wants to try an
+        answer.
         """
         ...
 
@@ -207,11 +208,11 @@ class IssuanceStore(Protocol):
         ...
 
     def revoked(
-        self, issuer: IssuerID, *, retention: int = 0, since: int | None = None
+        self, issuer: IssuerID, *, retention: int = 0, since: int | None = None, after: int = 0, limit: int = 10_000
     ) -> Sequence[tuple[int, Status]]:
-        """(serial, status) of every revoked serial of an issuer that belongs on its next CRL, ordered by serial:
-        an expired one stays for ``retention`` seconds, and then until it has been on one more CRL (RFC 5280 §3.3).
-        With ``since`` only those that changed at that time or later.
+        """A page of (serial, status without SCT list) of the revoked serials of an issuer that belong on its next CRL,
+        ordered by serial, from behind ``after``: an expired one stays for ``retention`` seconds, and then until it has
+        been on one more CRL (RFC 5280 §3.3). With ``since`` only those that changed at that time or later.
         """
         ...
 
@@ -255,11 +256,11 @@ class IssuanceStore(Protocol):
         since: int,
         until: int,
         *,
-        after: tuple[IssuerID, int] | None = None,
+        after: tuple[int, IssuerID, int] | None = None,
         limit: int = 1000,
     ) -> Sequence[Certificate]:
         """A page of the good certificates of a profile, recorded from ``since`` to ``until``, for which no SCT list is
-        kept; ordered by (issuer, serial), from behind the pair ``after``. Reads the status of every certificate.
+        kept; ordered by (time of recording, issuer, serial), from behind the triple ``after``.
         """
         ...
 

@@ -108,6 +108,12 @@ def generalized_time(seconds: int) -> bytes:
     return b"\x18\x0f%04d%02d%02d%02d%02d%02dZ" % time.gmtime(seconds)[:6]
 
 
+def utc_time(seconds: int) -> bytes:
+    """UTCTime ``YYMMDDHHMMSSZ`` from whole POSIX seconds of the years 1950 to 2049 (RFC 5280 §4.1.2.5.1)."""
+    year, *rest = time.gmtime(seconds)[:6]
+    return b"\x17\x0d%02d%02d%02d%02d%02d%02dZ" % (year % 100, *rest)
+
+
 def contents(encoded: bytes) -> bytes:
     """The contents octets of one TLV that is known to be well-formed DER, for instance one made here."""
     first = encoded[1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from sqlalchemy import create_engine, event, inspect, select, text
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -20,7 +21,7 @@ from ca_store.schema import REVISION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection, Dialect, Engine
+    from sqlalchemy import Connection, Dialect, Engine, FromClause
 
 BUSY_SECONDS: Final = 5
 """How long an SQLite writer waits for another before StoreUnavailable."""
@@ -116,11 +117,25 @@ def postgresql_arguments(url: str, *, reads: bool = False) -> dict[str, Any]:
     return {**bounds, **given, "options": options.strip()}
 
 
+class _SQLiteCompiler(SQLiteCompiler):
+    """Writes ``Select.with_hint`` for a table, which SQLAlchemy leaves out for SQLite."""
+
+    def get_from_hint_text(self, _: FromClause, text: str | None) -> str | None:
+        return text
+
+
+def sqlite_engine(url: str, **arguments: Any) -> Engine:  # noqa: ANN401 - whatever create_engine takes
+    """An engine that takes hints."""
+    engine = create_engine(url, **arguments)
+    engine.dialect.statement_compiler = _SQLiteCompiler
+    return engine
+
+
 def writing_engine(url: str, *, create: bool = False) -> Engine:
     """A synchronous engine whose transactions are durable once committed."""
     if not is_sqlite(url):
         return create_engine(url, poolclass=NullPool, connect_args=postgresql_arguments(url))
-    engine = create_engine(url, poolclass=NullPool, creator=lambda: connect_sqlite(url, BUSY_SECONDS, create=create))
+    engine = sqlite_engine(url, poolclass=NullPool, creator=lambda: connect_sqlite(url, BUSY_SECONDS, create=create))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -24,9 +24,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The Alembic revision that this code reads and writes."""
 
 SERIAL_OCTETS: Final = 20
@@ -86,13 +87,31 @@ certificate_status = Table(
     CheckConstraint(f"length(serial) = {SERIAL_OCTETS}", name="serial_is_fixed_width"),
     sqlite_with_rowid=False,
 )
-# What a CRL lists, without a look at the good ones.
+REVOKED_INDEX: Final = "ix_certificate_status_revoked"
+"""What a CRL lists, with all that it says of it: the rows themselves lie among many times as many good ones. The state
+is there because SQLite looks at it all the same.
+"""
 Index(
-    "ix_certificate_status_revoked",
+    REVOKED_INDEX,
     certificate_status.c.issuer_id,
     certificate_status.c.serial,
+    certificate_status.c.changed_at,
+    certificate_status.c.not_after,
+    certificate_status.c.reason,
+    certificate_status.c.revoked_at,
+    certificate_status.c.state,
     sqlite_where=certificate_status.c.state == 2,  # noqa: PLR2004 - CertificateState.REVOKED, in an index's own text
     postgresql_where=certificate_status.c.state == 2,  # noqa: PLR2004 - the same
+)
+WITHOUT_SCTS_INDEX: Final = "ix_certificate_status_without_scts"
+"""Good certificates without an SCT list by the time of their recording; with Certificate Transparency that is few."""
+Index(
+    WITHOUT_SCTS_INDEX,
+    certificate_status.c.changed_at,
+    certificate_status.c.issuer_id,
+    certificate_status.c.serial,
+    sqlite_where=text("state = 1 AND sct_list IS NULL"),
+    postgresql_where=text("state = 1 AND sct_list IS NULL"),
 )
 
 certificate = Table(

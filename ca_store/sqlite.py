@@ -9,14 +9,14 @@ import asyncio
 import sqlite3
 from typing import TYPE_CHECKING, Final, cast
 
-from sqlalchemy import create_engine, event, func, select
+from sqlalchemy import event, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
 
 from ca_store.blocks import ATTEMPTS, INSERT, block_row, draw_block
 from ca_store.changes import make_change
 from ca_store.credentials import credentials_of, crl_of, make_credential, make_crl
-from ca_store.engine import READS, connect_sqlite, store_errors, writing_engine
+from ca_store.engine import READS, connect_sqlite, sqlite_engine, store_errors, writing_engine
 from ca_store.errors import Conflict, NotFound, StoreUnavailable
 from ca_store.feed import Feed
 from ca_store.issuers import HASHES, ISSUERS, make_issuers
@@ -65,7 +65,7 @@ _MAPPED_OCTETS: Final = 1 << 30
 
 def _open(url: str) -> Connection:
     """A connection for this thread in which every statement is a transaction of its own."""
-    engine = create_engine(
+    engine = sqlite_engine(
         url,
         poolclass=StaticPool,
         isolation_level="AUTOCOMMIT",

@@ -6,14 +6,14 @@ change never goes back, whatever the clocks of two writers say, so that no answe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import bindparam, insert, literal_column, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from ca_store.changes import record_change
 from ca_store.errors import Conflict, IllegalMove, NotFound
-from ca_store.schema import certificate, certificate_status, pack_serial, unpack_serial
+from ca_store.schema import REVOKED_INDEX, certificate, certificate_status, pack_serial, unpack_serial
 from ca_store.types import MAX_SERIAL, CertificateState, ChangeKind, IssuerID, Reason, Status, format_serial
 
 if TYPE_CHECKING:
@@ -22,26 +22,51 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
 
 _ROW: Final = certificate_status.c
+_Select = TypeVar("_Select", bound="Select[*tuple[Any, ...]]")
+
+EXAMPLE_ROWS: Final = 10_000
+"""Rows among which an example is looked for: a CA may have millions that have all expired."""
+
+
+def by_index(query: _Select, index: str | None) -> _Select:
+    """The same, its status rows found by this index on SQLite, which has no statistics and misjudges partial ones."""
+    return query if index is None else query.with_hint(certificate_status, f"INDEXED BY {index}", "sqlite")
+
+
+def _example(state: CertificateState) -> Select[bytes]:
+    is_state = _ROW.state == literal_column(str(state.value))
+    revoked = state is CertificateState.REVOKED
+    lowest = by_index(select(_ROW.serial, _ROW.state, _ROW.not_after), REVOKED_INDEX if revoked else None)
+    if revoked:
+        lowest = lowest.where(is_state)
+    rows = lowest.where(_ROW.issuer_id == bindparam("issuer")).order_by(_ROW.serial).limit(EXAMPLE_ROWS).subquery()
+    return select(rows.c.serial).where(rows.c.state == state.value, rows.c.not_after > bindparam("after")).limit(1)
+
 
 STATUS_COLUMNS: Final = (_ROW.state, _ROW.reason, _ROW.revoked_at, _ROW.changed_at, _ROW.not_after, _ROW.sct_list)
 
 STATUS: Final = select(*STATUS_COLUMNS).where(_ROW.issuer_id == bindparam("issuer"), _ROW.serial == bindparam("serial"))
 """The one look-up of the hot path; parameters ``issuer`` and ``serial`` (packed)."""
 
-EXAMPLES: Final = {
-    state: select(_ROW.serial)
+IS_REVOKED: Final = _ROW.state == literal_column(str(CertificateState.REVOKED.value))
+"""As a literal: SQLite takes the index of revoked rows only for a state that it can read in the statement."""
+
+IN_FORCE: Final = {
+    state: by_index(select(_ROW.serial), REVOKED_INDEX if state is CertificateState.REVOKED else None)
     .where(
         _ROW.issuer_id == bindparam("issuer"),
-        # A literal, because SQLite takes the index of the revoked only for a state that it can read.
         _ROW.state == literal_column(str(state.value)),
         _ROW.not_after > bindparam("after"),
     )
     .order_by(_ROW.serial)
-    .limit(1)
+    .limit(bindparam("limit"))
     for state in CertificateState
 }
-"""By state: the first serial of an issuer in it that expires later than ``after``; parameters ``issuer``, ``after``."""
+"""By state: the lowest serials of an issuer in it that expire later than ``after``; parameters ``issuer``, ``after``,
+``limit``."""
 
+EXAMPLES: Final = {state: _example(state) for state in CertificateState}
+"""By state: some serial of an issuer in it that expires later than ``after``; parameters ``issuer``, ``after``."""
 
 _STATES: Final = tuple(CertificateState)
 """By their numbers; a call of the enumeration costs as much as a column."""
@@ -50,14 +75,12 @@ _LENGTH: Final = 2
 """Octets of a length in a SignedCertificateTimestampList."""
 
 
-# As a literal: SQLite takes the partial index of revoked rows only when it sees their state in the statement.
-_IS_REVOKED: Final = _ROW.state == literal_column(str(CertificateState.REVOKED.value))
-
-
 def revocations_of(since: int, after: tuple[IssuerID, int] | None, limit: int) -> Select[tuple[int, bytes]]:
     """The statement behind ``ca_store.contracts.ReadStore.revocations``; a row is (issuer, packed serial)."""
     key = (_ROW.issuer_id, _ROW.serial)
-    query = select(*key).where(_IS_REVOKED, _ROW.changed_at >= since).order_by(*key).limit(limit)
+    query = (
+        by_index(select(*key), REVOKED_INDEX).where(IS_REVOKED, _ROW.changed_at >= since).order_by(*key).limit(limit)
+    )
     return query if after is None else query.where(tuple_(*key) > tuple_(after[0], pack_serial(after[1])))
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ca_store.signing import Signer
     from issuance.profile import Profile
 
-_FIRST_GENERALIZED_TIME: Final = int(datetime(2050, 1, 1, tzinfo=UTC).timestamp())
+FIRST_GENERALIZED_TIME: Final = int(datetime(2050, 1, 1, tzinfo=UTC).timestamp())
+"""POSIX seconds; UTCTime ends before (RFC 5280 §4.1.2.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def encode_name(attributes: Mapping[str, str]) -> bytes:
 def time_choice(seconds: int) -> x509.Time:
     """UTCTime up to 2049, GeneralizedTime after (RFC 5280 §4.1.2.5)."""
     moment = datetime.fromtimestamp(seconds, UTC)
-    if seconds < _FIRST_GENERALIZED_TIME:
+    if seconds < FIRST_GENERALIZED_TIME:
         return x509.Time(name="utc_time", value=x509.UTCTime(moment))
     return x509.Time(name="general_time", value=core.GeneralizedTime(moment))
 

@@ -6,22 +6,23 @@ There is no IssuingDistributionPoint: a CRL without one covers everything the CA
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from asn1crypto import core as asn1
 from asn1crypto import crl as asn1_crl
 from asn1crypto import x509
 from cryptography import x509 as checked_x509
 
+from ca_store import der
 from ca_store.errors import Conflict, NotFound
 from ca_store.types import CRL, Reason
-from issuance.certificate import authority_key_identifier, signature_algorithm, time_choice
+from issuance.certificate import FIRST_GENERALIZED_TIME, authority_key_identifier, signature_algorithm
 from issuance.errors import IssuanceError
 from issuance.issuer import purpose_of
 from issuance.period import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ca_store.signing import Signer
     from ca_store.types import Issuer, Status
@@ -35,8 +36,17 @@ _COMMIT: Final = 300
 """Seconds that a revocation may take from its time of change to its commit."""
 
 _ATTEMPTS: Final = 20
+_PAGE: Final = 10_000
+"""Revocations read at once."""
 _EXPIRED_CERTS_ON_CRL: Final = "2.5.29.60"
 _DATED: Final = frozenset({"code-signing", "timestamp"})
+_INVALIDITY_DATE: Final = der.oid("2.5.29.24")
+_REASONS: Final[Mapping[Reason, bytes]] = {
+    reason: der.sequence(der.oid("2.5.29.21"), der.octet_string(der.enumerated(reason)))
+    for reason in Reason
+    if reason is not Reason.unspecified  # RFC 5280 §5.3.1: absent says as much
+}
+_V2: Final = der.integer(1)
 
 
 def sign_crl(core: Core, issuer: Issuer) -> CRL:
@@ -49,10 +59,8 @@ def sign_crl(core: Core, issuer: Issuer) -> CRL:
         next_update = min(now + LIFE, issuer.not_after)
         if next_update <= now:
             raise IssuanceError(f"the CA {issuer.label} has expired and signs no more CRLs")
-        der = encode_crl(
-            issuer, core.store.revoked(issuer.id, retention=_retention(issuer, now)), number, (now, next_update), signer
-        )
-        crl = CRL(issuer.id, number, now, next_update, der)
+        encoded = encode_crl(issuer, _revoked(core, issuer, now), number, (now, next_update), signer)
+        crl = CRL(issuer.id, number, now, next_update, encoded)
         try:
             core.store.add_crl(crl)
         except Conflict:
@@ -74,8 +82,26 @@ def is_due(core: Core, issuer: Issuer) -> bool:
         return True
     if now >= newest.this_update + PERIOD:
         return True
-    recent = core.store.revoked(issuer.id, retention=_retention(issuer, now), since=newest.this_update - _COMMIT)
-    return any(_entry(issuer, *row).dump() not in newest.der for row in recent)
+    # Both are in the order of serials, so that one pass over the CRL finds all that are on it.
+    position = 0
+    for entry in _entries(issuer, _revoked(core, issuer, now, since=newest.this_update - _COMMIT)):
+        position = newest.der.find(entry, position)
+        if position < 0:
+            return True
+    return False
+
+
+def _revoked(core: Core, issuer: Issuer, now: int, since: int | None = None) -> Iterator[tuple[int, Status]]:
+    """What belongs on a CRL, or of that what changed since, a page at a time: of many revocations there is only ever
+    one in memory.
+    """
+    after, retention = 0, _retention(issuer, now)
+    while True:
+        page = core.store.revoked(issuer.id, retention=retention, since=since, after=after, limit=_PAGE)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1][0]
 
 
 def _retention(issuer: Issuer, now: int) -> int:
@@ -87,44 +113,40 @@ def _retention(issuer: Issuer, now: int) -> int:
 
 def encode_crl(
     issuer: Issuer,
-    revoked: Sequence[tuple[int, Status]],
+    revoked: Iterable[tuple[int, Status]],
     number: int,
     times: tuple[int, int],
     signer: Signer,
 ) -> bytes:
-    """The DER of a CRL; ``times`` are thisUpdate and nextUpdate. Raises IssuanceError when it fails its check."""
-    algorithm = signature_algorithm(signer)
-    fields: dict[str, Any] = {
-        "version": "v2",
-        "signature": algorithm,
-        "issuer": x509.Certificate.load(issuer.certificate).subject,
-        "this_update": time_choice(times[0]),
-        "next_update": time_choice(times[1]),
-        "crl_extensions": [
+    """The DER of a CRL; ``revoked`` is in the order of serials, ``times`` are thisUpdate and nextUpdate. Raises
+    IssuanceError when it fails its check.
+    """
+    algorithm = signature_algorithm(signer).dump()
+    extensions = asn1_crl.TBSCertListExtensions(
+        [
             {"extn_id": "authority_key_identifier", "extn_value": authority_key_identifier(issuer.certificate)},
             {"extn_id": "crl_number", "extn_value": asn1.Integer(number)},
             *_expired_certs_on_crl(issuer, times[0]),
-        ],
-    }
-    if revoked:  # RFC 5280 §5.1.2.6: absent, not empty
-        fields["revoked_certificates"] = [_entry(issuer, *row) for row in revoked]
-    to_be_signed = asn1_crl.TbsCertList(fields)
-    der = bytes(
-        asn1_crl.CertificateList(
-            {
-                "tbs_cert_list": to_be_signed,
-                "signature_algorithm": algorithm,
-                "signature": signer.sign(to_be_signed.dump()),
-            }
-        ).dump()
+        ]
     )
+    # Objects of asn1crypto for each entry would take a hundred times its octets.
+    entries = b"".join(_entries(issuer, revoked))
+    to_be_signed = der.sequence(
+        _V2,
+        algorithm,
+        x509.Certificate.load(issuer.certificate).subject.dump(),
+        *(_time(seconds) for seconds in times),
+        der.sequence(entries) if entries else b"",  # RFC 5280 §5.1.2.6: absent, not empty
+        der.context(0, extensions.dump()),
+    )
+    encoded = der.sequence(to_be_signed, algorithm, der.bit_string(signer.sign(to_be_signed)))
     key = checked_x509.load_der_x509_certificate(issuer.certificate).public_key()
-    if not checked_x509.load_der_x509_crl(der).is_signature_valid(key):  # type: ignore[arg-type]  # a CA key signs
+    if not checked_x509.load_der_x509_crl(encoded).is_signature_valid(key):  # type: ignore[arg-type]  # a CA key signs
         raise IssuanceError(f"the CRL of {issuer.label} does not verify: the CA's key is not its own")
-    return der
+    return encoded
 
 
-def _expired_certs_on_crl(issuer: Issuer, now: int) -> Iterator[dict[str, Any]]:
+def _expired_certs_on_crl(issuer: Issuer, now: int) -> Iterator[dict[str, object]]:
     """ExpiredCertsOnCRL (X.509 §9.5.2.8), where revoked certificates stay on the CRL after their end: the earliest end
     of which that is true. Without it, that a certificate is not listed says nothing once it has expired.
     """
@@ -134,16 +156,19 @@ def _expired_certs_on_crl(issuer: Issuer, now: int) -> Iterator[dict[str, Any]]:
         yield {"extn_id": _EXPIRED_CERTS_ON_CRL, "extn_value": asn1.ParsableOctetString(since.dump())}
 
 
-def _entry(issuer: Issuer, serial: int, status: Status) -> asn1_crl.RevokedCertificate:
-    revoked_at = status.changed_at if status.revoked_at is None else status.revoked_at
-    extensions: list[dict[str, Any]] = []
-    if status.reason is not None and status.reason is not Reason.unspecified:  # RFC 5280 §5.3.1: absent says as much
-        extensions.append({"extn_id": "crl_reason", "extn_value": asn1_crl.CRLReason(int(status.reason))})
-    if purpose_of(issuer).name in _DATED and revoked_at < status.changed_at:
-        # CSBR §7.2.2: a backdated revocation states the date a second time, so that a signature's age decides.
-        date = asn1.GeneralizedTime(datetime.fromtimestamp(revoked_at, UTC))
-        extensions.append({"extn_id": "invalidity_date", "extn_value": date})
-    entry: dict[str, Any] = {"user_certificate": serial, "revocation_date": time_choice(revoked_at)}
-    if extensions:
-        entry["crl_entry_extensions"] = extensions
-    return asn1_crl.RevokedCertificate(entry)
+def _entries(issuer: Issuer, revoked: Iterable[tuple[int, Status]]) -> Iterator[bytes]:
+    """The DER of each entry."""
+    dated = purpose_of(issuer).name in _DATED
+    for serial, status in revoked:
+        revoked_at = status.changed_at if status.revoked_at is None else status.revoked_at
+        extensions = b"" if status.reason is None else _REASONS.get(status.reason, b"")
+        if dated and revoked_at < status.changed_at:
+            # CSBR §7.2.2: a backdated revocation states the date a second time, so that a signature's age decides.
+            date = der.octet_string(der.generalized_time(revoked_at))
+            extensions += der.sequence(_INVALIDITY_DATE, date)
+        yield der.sequence(der.integer(serial), _time(revoked_at), der.sequence(extensions) if extensions else b"")
+
+
+def _time(seconds: int) -> bytes:
+    """RFC 5280 §4.1.2.5."""
+    return der.utc_time(seconds) if seconds < FIRST_GENERALIZED_TIME else der.generalized_time(seconds)

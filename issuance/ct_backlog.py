@@ -38,7 +38,7 @@ class Backlog:
     def __init__(self, core: Core, report: Callable[[str], None]) -> None:
         self._core = core
         self._report = report
-        self._behind: tuple[IssuerID, int] | None = None
+        self._behind: tuple[int, IssuerID, int] | None = None
         self._next = core.clock.monotonic()
 
     def look(self) -> None:
@@ -53,7 +53,7 @@ class Backlog:
                 SERVER.name, now - GIVEN_UP, now - PATIENCE, after=self._behind, limit=_PAGE
             )
             for certificate in page:
-                self._behind = (certificate.issuer, certificate.serial)
+                self._behind = (certificate.status.changed_at, certificate.issuer, certificate.serial)
                 self._settle(certificate)
                 if self._core.clock.monotonic() - began > _LONGEST:
                     return

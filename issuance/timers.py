@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from threading import Event
 
-    from ca_store.types import Credential, Issuer
+    from ca_store.types import Credential, Issuer, IssuerID
     from issuance.core import Core
 
 INTERVAL: Final = 60.0
 """Seconds between two looks. Everything is due hours before it is late."""
+SETTLED: Final = 3600.0
+"""Seconds between two looks at everything that a compromised CA has issued, once one has found nothing to revoke."""
 
 
 class Timers:
@@ -37,6 +39,7 @@ class Timers:
         self._publish = publish
         self._report = report
         self._backlog = Backlog(core, report)
+        self._settled: dict[IssuerID, float] = {}
 
     def run(self, stop: Event, interval: float = INTERVAL) -> None:
         """Look until ``stop`` is set. A failure is reported and tried again at the next look."""
@@ -71,8 +74,13 @@ class Timers:
 
     def _revoke_compromised(self, issuer: Issuer) -> None:
         """What an interrupted command has left, and what came in while it was at work."""
-        if is_compromised(self._core, issuer) and (count := revoke_issued(self._core, issuer)):
+        now = self._core.clock.monotonic()
+        if now < self._settled.get(issuer.id, now) or not is_compromised(self._core, issuer):
+            return
+        if count := revoke_issued(self._core, issuer):
             self._report(f"revoked {count} certificates of {issuer.label}, whose key is compromised")
+        else:
+            self._settled[issuer.id] = now + SETTLED
 
     def _sign_crl(self, issuer: Issuer) -> None:
         if is_due(self._core, issuer):

@@ -36,6 +36,10 @@ _OLD_CRL_SECONDS: Final = 31_536_000
 _NUMBER: Final = re.compile(r"[1-9]\d{0,17}")
 _MOST: Final = 256
 """Documents kept; a deployment has three for each CA."""
+_MOST_OCTETS: Final = 32 << 20
+"""Octets of these, but the newest one is always kept: 200,000 revocations make a CRL of 10 MB, and old ones can be
+asked for by their numbers.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ class Documents:
             raise Refused(404) from None
         except StoreUnavailable:
             raise Refused(503, retry_after=_RETRY_SECONDS) from None
-        if len(kept) >= _MOST:
+        octets = len(document.body) + sum(len(each.body) for each in kept.values())
+        if len(kept) >= _MOST or octets > _MOST_OCTETS:
             kept.clear()
         kept[key] = document
         return document

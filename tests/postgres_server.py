@@ -1,4 +1,6 @@
-"""Real PostgreSQL servers on loopback, started and stopped by the tests: one alone, or a primary with its replica."""
+"""Real PostgreSQL servers on loopback, started and stopped by the tests: one alone, or a primary with its replica; and
+by benches, for which one server is kept.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +44,8 @@ class PostgresNode:
 
     folder: Path
     port: int
+    settings: str = "-c fsync=off"
+    """Of the server, where they are not PostgreSQL's own. No test outlives a crash of the machine."""
 
     @property
     def data(self) -> Path:
@@ -60,7 +64,9 @@ class PostgresNode:
 
     def start(self) -> None:
         """Start it, and wait until it lets clients in."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} {self.settings}"
+        )
         self._control("-o", options, "-l", str(self.folder / "log"), "start")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -145,10 +151,25 @@ def postgres_pair() -> Iterator[PostgresPair]:
 
 
 @contextmanager
+def kept_postgres_server(folder: Path) -> Iterator[PostgresNode]:
+    """A server with PostgreSQL's own settings, whose cluster is made in ``folder`` when there is none and stays there.
+    The folder must exist; it becomes the server's.
+    """
+    node = PostgresNode(folder, _claimed_port(folder), settings="")
+    if not node.data.exists():
+        _make_cluster(node)
+    node.start()
+    try:
+        yield node
+    finally:
+        node.stop("fast")
+
+
+@contextmanager
 def running_node() -> Iterator[PostgresNode]:
     """A new server with an empty database, which may be stopped when the block ends."""
     with _node() as node:
-        _run("initdb", "-D", str(node.data), "-U", "ca", "-A", "trust", "-E", "UTF8", "--no-sync")
+        _make_cluster(node)
         node.start()
         yield node
 
@@ -158,15 +179,24 @@ def _node() -> Iterator[PostgresNode]:
     """A place for a server, which is stopped at the end if it runs."""
     postgres_folder()
     with tempfile.TemporaryDirectory(prefix="pg-") as scratch:
-        node = PostgresNode(Path(scratch), free_port())
-        if os.geteuid() == 0:
-            account = pwd.getpwnam("postgres")
-            os.chown(scratch, account.pw_uid, account.pw_gid)
+        node = PostgresNode(Path(scratch), _claimed_port(Path(scratch)))
         try:
             yield node
         finally:
             if (node.data / "postmaster.pid").exists():
                 node.stop()
+
+
+def _claimed_port(folder: Path) -> int:
+    """A free port, for a server that has ``folder`` to itself."""
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("postgres")
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    return free_port()
+
+
+def _make_cluster(node: PostgresNode) -> None:
+    _run("initdb", "-D", str(node.data), "-U", "ca", "-A", "trust", "-E", "UTF8", "--no-sync")
 
 
 def _run(program: str, *arguments: str) -> None:

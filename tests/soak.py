@@ -25,7 +25,7 @@ from cryptography.x509 import ocsp as x509_ocsp
 from fuzz_wire import check_log, resources
 from issuance_world import issuance, make_csr
 from ocsp_wire import cert_id, request
-from population import populate
+from population import Population, populate
 from ports import free_port
 from run_notes import machine, write_notes
 from running_server import running_server, until
@@ -187,11 +187,12 @@ def _make_home(folder: Path) -> Path:
     run(sys.executable, "-m", "issuance", "init", "--demo", "--home", home, "--base-url", base)
     with (home / "responders.toml").open("a") as file:
         file.write(f"\n[ocsp]\ncache_octets = {_CACHE}\n")
-    first = populate(home, "server-ecc", _SERIALS)
+    population = Population("server-ecc", _SERIALS)
+    populate(home, population)
     with open_core(home, SystemClock()) as core:
         issuer = core.store.issuer("server-ecc")
-        for serial in range(first, first + _SERIALS, _SERIALS // _REVOKED):
-            revoke(core, issuer, serial, Reason.superseded, None)
+        for number in range(0, _SERIALS, _SERIALS // _REVOKED):
+            revoke(core, issuer, population.serial(number), Reason.superseded, None)
     return home
 
 

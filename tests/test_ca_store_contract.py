@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import insert
 from store_world import LATER, NOW, following, issue, make_issuer
 
 from ca_store.errors import Conflict, IllegalMove, NotFound, StoreUnavailable
+from ca_store.schema import certificate_status, pack_serial
+from ca_store.statuses import EXAMPLE_ROWS
 from ca_store.types import (
     CRL,
     MAX_SERIAL,
@@ -136,7 +140,7 @@ def test_those_without_scts_are_found_page_by_page(store: IssuanceStore, root: I
     recorded = store.certificate(root, 8).status.changed_at
 
     def found(since: int, until: int, after: int = 0, limit: int = 9) -> list[int]:
-        page = store.without_scts("server", since, until, after=(root, after), limit=limit)
+        page = store.without_scts("server", since, until, after=(recorded, root, after), limit=limit)
         return [each.serial for each in page]
 
     assert found(recorded, recorded) == [8, 9, 10]
@@ -257,6 +261,13 @@ def test_pages_of_certificates(store: IssuanceStore, root: IssuerID) -> None:
     assert [c.serial for c in store.certificates(profile="client")] == [77]
     assert len(store.certificates(after=(root, -1))) == len(store.certificates(issuer=root)) == 5
     assert store.certificates(after=(root, MAX_SERIAL + 1)) == []
+    both = [root, store.add_issuer(make_issuer("other"), "file:keys/other.key", NOW)]
+    for issuer, state, profile in itertools.product([None, *both], [None, *CertificateState], [None, "client", "ca"]):
+        wanted: Any = {"issuer": issuer, "state": state, "profile": profile}
+        everything = store.certificates(**wanted)
+        for at in [(each.issuer, each.serial) for each in store.certificates()]:
+            behind = [each for each in everything if (each.issuer, each.serial) > at]
+            assert list(store.certificates(**wanted, after=at)) == behind, (wanted, at)
     assert first[1].subject == "CN=77"
     assert first[1].der == b"certificate"
     assert first[1].issuer_label == "root"
@@ -274,6 +285,12 @@ def test_what_belongs_on_the_next_crl(store: IssuanceStore, root: IssuerID) -> N
     assert [serial for serial, _ in store.revoked(root, retention=1)] == [5]
     assert [serial for serial, _ in store.revoked(root, retention=1, since=NOW + 1)] == [5]
     assert store.revoked(root, retention=1, since=NOW + 2) == []
+    for serial in (3, 4, 9):
+        issue(store, root, serial)
+        store.revoke(root, serial, Reason.superseded, NOW, NOW)
+    assert [serial for serial, _ in store.revoked(root, retention=1, limit=3)] == [3, 4, 5]
+    ((serial, last),) = store.revoked(root, retention=1, after=5)
+    assert (serial, last) == (9, store.certificate(root, 9).status)
 
 
 async def test_crls(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:
@@ -361,6 +378,18 @@ async def test_an_example_is_in_the_state_and_in_force(store: IssuanceStore, roo
     assert await reader.example(root, CertificateState.GOOD, LATER - 1) == 5
     assert await reader.example(root, CertificateState.REVOKED, LATER) is None
     assert await reader.example(IssuerID(root + 1), CertificateState.GOOD, NOW) is None
+
+
+async def test_an_example_is_not_looked_for_among_millions(
+    store: IssuanceStore, root: IssuerID, reader: ReadStore
+) -> None:
+    expired = {"issuer_id": root, "state": 1, "changed_at": NOW, "not_after": NOW}
+    with store._transaction() as connection:  # type: ignore[attr-defined]  # below its methods
+        rows = [{**expired, "serial": pack_serial(serial)} for serial in range(1, EXAMPLE_ROWS + 1)]
+        connection.execute(insert(certificate_status), rows)
+    issue(store, root, EXAMPLE_ROWS + 1)
+    assert await reader.example(root, CertificateState.GOOD, NOW) is None
+    assert await reader.example(root, CertificateState.GOOD, NOW - 1) == 1
 
 
 async def test_revocations_since_a_moment_in_pages(store: IssuanceStore, reader: ReadStore, root: IssuerID) -> None:

@@ -223,9 +223,9 @@ async def test_a_database_of_another_schema_is_refused(url: str) -> None:
         connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
     for call in (open_issuance_store, migrate):
-        with pytest.raises(SchemaMismatch, match="schema 9999 and this program needs 0003"):
+        with pytest.raises(SchemaMismatch, match="schema 9999 and this program needs 0004"):
             call(url)
-    with pytest.raises(SchemaMismatch, match="schema 9999 and this program needs 0003"):
+    with pytest.raises(SchemaMismatch, match="schema 9999 and this program needs 0004"):
         await open_read_store(url, SystemClock())
 
 

@@ -84,7 +84,7 @@ async def test_an_old_database_is_refused_by_name_of_the_command_and_keeps_its_r
     empty_url: str,
 ) -> None:
     make_old_database(empty_url)
-    with pytest.raises(SchemaMismatch, match="schema 0001 and this program needs 0003: run `issuance migrate`"):
+    with pytest.raises(SchemaMismatch, match="schema 0001 and this program needs 0004: run `issuance migrate`"):
         open_issuance_store(empty_url)
     with pytest.raises(SchemaMismatch, match="run `issuance migrate`"):
         await open_read_store(empty_url, SystemClock())

@@ -228,6 +228,13 @@ class TestRevocation:
         reports.clear()
         timers.look()
         assert reports == []
+        # By a process that had looked at the CA before it was revoked. Everything is looked at only once an hour now.
+        core.store.reserve(ecc.id, 77, "server", NOW + DAY, NOW)
+        timers.look()
+        assert reports == []
+        advance(core, 3600)
+        timers.look()
+        assert "revoked 1 certificates of ecc, whose key is compromised" in reports
 
 
 @pytest.fixture(scope="module")

@@ -186,9 +186,9 @@ def test_a_number_taken_by_another_is_followed_by_one_that_knows_all_it_knew(cor
             return getattr(core.store, name)
 
         def revoked(
-            self, issuer: IssuerID, *, retention: int = 0, since: int | None = None
+            self, issuer: IssuerID, *, retention: int = 0, since: int | None = None, after: int = 0, limit: int = 9
         ) -> Sequence[tuple[int, Status]]:
-            rows = core.store.revoked(issuer, retention=retention, since=since)
+            rows = core.store.revoked(issuer, retention=retention, since=since, after=after, limit=limit)
             if not self.overtaken:
                 self.overtaken = True
                 revoke(core, ecc, serial, Reason.superseded)

@@ -156,9 +156,9 @@ def test_a_home_made_before_is_brought_up_to_date_by_one_command(tmp_path: Path)
         old.execute("DROP INDEX ix_certificate_subject")
         old.execute("UPDATE alembic_version SET version_num = '0001'")
         old.commit()
-    assert "has schema 0001 and this program needs 0003: run `issuance migrate`" in refused("ca", "list", home=home)
-    assert issuance("migrate", home=home).stdout == "the database had schema 0001 and has 0003 now\n"
-    assert issuance("migrate", home=home).stdout == "the database has schema 0003 already: nothing to do\n"
+    assert "has schema 0001 and this program needs 0004: run `issuance migrate`" in refused("ca", "list", home=home)
+    assert issuance("migrate", home=home).stdout == "the database had schema 0001 and has 0004 now\n"
+    assert issuance("migrate", home=home).stdout == "the database has schema 0004 already: nothing to do\n"
     assert issuance("ca", "list", home=home)
     (home / "ca.db").unlink()
     assert "does not exist: run `issuance init`" in refused("migrate", home=home)
