@@ -173,7 +173,9 @@ class Watch:
 
 
 def first_revoked(worker: Connection, request: bytes) -> float:
-    """When it was received: seconds of CLOCK_MONOTONIC."""
+    """When it was received: seconds of CLOCK_MONOTONIC. Later than all others when it never came, and then a line says
+    what was said instead.
+    """
     said: Counter[str] = Counter()
     deadline = time.monotonic() + _GIVE_UP
     while time.monotonic() < deadline:
@@ -182,7 +184,8 @@ def first_revoked(worker: Connection, request: bytes) -> float:
             return time.monotonic()
         said["tryLater" if status is None else status.name] += 1
         time.sleep(_POLL)
-    raise TimeoutError(f"not revoked within {_GIVE_UP:g} s, but {dict(said)}")
+    print(f"not revoked within {_GIVE_UP:g} s, but {dict(said)}", file=sys.stderr)
+    return time.monotonic()
 
 
 @contextmanager
