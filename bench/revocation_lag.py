@@ -213,9 +213,11 @@ def loading(server: Server, folder: Path, serials: range, rate: float, seconds: 
     if not rate:
         yield said
         return
+    before = server.metric("responders_ocsp_answers_total")
     process = subprocess.Popen([*command, "--json", str(figures)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        time.sleep(3)  # it starts, and asks about the hot serials for the first time
+        # It has started, and has asked about most of the hot serials for the first time.
+        until(lambda: server.metric("responders_ocsp_answers_total") > before + 3 * rate, "there is no load")
         yield said
     finally:
         process.send_signal(signal.SIGINT)
