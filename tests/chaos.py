@@ -288,7 +288,7 @@ def _page(outcomes: list[Outcome], tokens: int, seconds: float) -> str:
         *(outcome.row() for outcome in outcomes),
         "",
         f"{tokens:,} tokens were granted. No serial came twice; every log verifies and holds every token answered.",
-        "Refusals of time-stamps said: " + "; ".join(sorted(reasons)) + ".",
+        "Refusals of time-stamps said: " + "; ".join(sorted(each.rstrip(".") for each in reasons)) + ".",
     ]
     return "\n".join(lines)
 

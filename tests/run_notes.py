@@ -12,7 +12,7 @@ MARKER: Final = "<!-- written by the run -->\n"
 
 
 def machine() -> str:
-    """Date and kind of machine."""
+    """Date, kind of machine, and how busy it was of late, with this run and with whatever ran beside it."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -20,7 +20,8 @@ def machine() -> str:
     ]
     processor = names[0] if names else platform.machine()
     cores, python = len(os.sched_getaffinity(0)), platform.python_version()
-    return f"{time.strftime('%Y-%m-%d', time.gmtime())}: {cores} cores of {processor}, Python {python}, Linux"
+    day, busy = time.strftime("%Y-%m-%d", time.gmtime()), os.getloadavg()[1]
+    return f"{day}: {cores} cores of {processor}, Python {python}, Linux, load average {busy:.1f}"
 
 
 def write_notes(page: Path, text: str) -> None:
