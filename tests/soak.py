@@ -166,8 +166,8 @@ def main() -> int:
     sys.stdout.write(page + "\n")
     for fault in faults:
         sys.stderr.write(f"soak: {fault}\n")
-    if options.write is not None and not faults:
-        write_notes(options.write, page)
+    if options.write is not None:
+        write_notes(options.write, "\n".join((page, *(f"- **{fault}**" for fault in faults))))
     return 1 if faults else 0
 
 
@@ -266,9 +266,13 @@ class Soak:
             name: ("--rate", f"{rate:.1f}", "--duration", f"{self._seconds:.0f}") for name, rate in self._rates.items()
         }
         processes = _all_loads(self._server, self._folder, pace)
-        with self._revoking():
-            self._attend(processes)
-        self._results = _results(processes, self._folder)
+        try:
+            with self._revoking():
+                self._attend(processes)
+            self._results = _results(processes, self._folder)
+        finally:
+            for process in processes.values():
+                process.kill()
         self._judge()
 
     def _attend(self, processes: dict[str, subprocess.Popen[str]]) -> None:
