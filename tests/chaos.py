@@ -23,11 +23,10 @@ from typing import TYPE_CHECKING, Final
 
 from chaos_load import asking
 from faked_time import FakedTime
+from long_run import demo_home, machine, write_notes
 from postgres_server import running_node
-from run_notes import machine, write_notes
 from running_server import free_port, running_server, until
 from small_disk import small_disk
-from strangers import run
 from test_interop_log import log
 
 if TYPE_CHECKING:
@@ -191,7 +190,7 @@ def _make_home(folder: Path, *, with_log: bool = True, database: str | None = No
     home = folder / "home"
     chosen = () if database is None else ("--database", database)
     base = f"http://127.0.0.1:{free_port()}"
-    run(sys.executable, "-m", "issuance", "init", "--demo", "--home", home, "--base-url", base, *chosen)
+    demo_home(home, "--base-url", base, *chosen)
     file = home / "responders.toml"
     text = file.read_text().replace("[server]\n", "[server]\nhang_seconds = 3\n", 1)
     text = text.replace("[tsa]\n", f"[tsa]\nserial_block = {_BLOCK}\n", 1).replace(

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography.x509 import ocsp as x509_ocsp
 from fuzz_wire import check_log, resources
 from issuance_world import issuance, make_csr
+from long_run import demo_home, machine, write_notes
 from ocsp_wire import cert_id, request
 from population import populate
-from run_notes import machine, write_notes
 from running_server import free_port, running_server, until
-from strangers import ask, certificate, run
+from strangers import ask, certificate
 
 from ca_store.clock import SystemClock
 from ca_store.types import Reason
@@ -183,7 +183,7 @@ def _arguments() -> argparse.Namespace:
 def _make_home(folder: Path) -> Path:
     home = folder / "home"
     base = f"http://127.0.0.1:{free_port()}"
-    run(sys.executable, "-m", "issuance", "init", "--demo", "--home", home, "--base-url", base)
+    demo_home(home, "--base-url", base)
     with (home / "responders.toml").open("a") as file:
         file.write(f"\n[ocsp]\ncache_octets = {_CACHE}\n")
     first = populate(home, "server-ecc", _SERIALS)
