@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Final
 
 from chaos_load import asking
 from faked_time import FakedTime
+from long_run import demo_home, machine, write_notes
 from ports import free_port
 from postgres_server import running_node
-from run_notes import machine, write_notes
 from running_server import running_server, until
 from small_disk import small_disk
-from strangers import run
 from test_interop_log import log
 
 if TYPE_CHECKING:
@@ -192,7 +191,7 @@ def _make_home(folder: Path, *, with_log: bool = True, database: str | None = No
     home = folder / "home"
     chosen = () if database is None else ("--database", database)
     base = f"http://127.0.0.1:{free_port()}"
-    run(sys.executable, "-m", "issuance", "init", "--demo", "--home", home, "--base-url", base, *chosen)
+    demo_home(home, "--base-url", base, *chosen)
     file = home / "responders.toml"
     text = file.read_text().replace("[server]\n", "[server]\nhang_seconds = 3\n", 1)
     text = text.replace("[tsa]\n", f"[tsa]\nserial_block = {_BLOCK}\n", 1).replace(
@@ -289,7 +288,7 @@ def _page(outcomes: list[Outcome], tokens: int, seconds: float) -> str:
         *(outcome.row() for outcome in outcomes),
         "",
         f"{tokens:,} tokens were granted. No serial came twice; every log verifies and holds every token answered.",
-        "Refusals of time-stamps said: " + "; ".join(sorted(reasons)) + ".",
+        "Refusals of time-stamps said: " + "; ".join(sorted(each.rstrip(".") for each in reasons)) + ".",
     ]
     return "\n".join(lines)
 

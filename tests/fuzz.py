@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from fuzz_targets import TARGETS, make_target, mutator
 from fuzz_wire import WireFuzzer, check_log, fuzz_settings, resources
+from long_run import demo_home
 from running_server import running_server, until
-from strangers import run
 
 if TYPE_CHECKING:
     from running_server import Server
@@ -119,7 +119,7 @@ def _mutate(name: str, runs: int, seed: int, end: float) -> None:
 def _through_the_socket(runs: int, seed: int, seconds: float) -> None:
     with TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        run(sys.executable, "-m", "issuance", "init", "--demo", "--home", home)
+        demo_home(home)
         (home / "responders.toml").write_text(fuzz_settings(home))
         with running_server(home, 2) as server:
             _bombard(server, runs, seed, time.monotonic() + seconds)

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography.x509 import ocsp as x509_ocsp
 from fuzz_wire import check_log, resources
 from issuance_world import issuance, make_csr
+from long_run import demo_home, machine, write_notes
 from ocsp_wire import cert_id, request
 from population import Population, populate
 from ports import free_port
-from run_notes import machine, write_notes
 from running_server import running_server, until
-from strangers import ask, certificate, run
+from strangers import ask, certificate
 
 from ca_store.clock import SystemClock
 from ca_store.types import Reason
@@ -167,8 +167,8 @@ def main() -> int:
     sys.stdout.write(page + "\n")
     for fault in faults:
         sys.stderr.write(f"soak: {fault}\n")
-    if options.write is not None and not faults:
-        write_notes(options.write, page)
+    if options.write is not None:
+        write_notes(options.write, "\n".join((page, *(f"- **{fault}**" for fault in faults))))
     return 1 if faults else 0
 
 
@@ -184,7 +184,7 @@ def _arguments() -> argparse.Namespace:
 def _make_home(folder: Path) -> Path:
     home = folder / "home"
     base = f"http://127.0.0.1:{free_port()}"
-    run(sys.executable, "-m", "issuance", "init", "--demo", "--home", home, "--base-url", base)
+    demo_home(home, "--base-url", base)
     with (home / "responders.toml").open("a") as file:
         file.write(f"\n[ocsp]\ncache_octets = {_CACHE}\n")
     population = Population("server-ecc", _SERIALS)
@@ -268,9 +268,13 @@ class Soak:
             name: ("--rate", f"{rate:.1f}", "--duration", f"{self._seconds:.0f}") for name, rate in self._rates.items()
         }
         processes = _all_loads(self._server, self._folder, pace)
-        with self._revoking():
-            self._attend(processes)
-        self._results = _results(processes, self._folder)
+        try:
+            with self._revoking():
+                self._attend(processes)
+            self._results = _results(processes, self._folder)
+        finally:
+            for process in processes.values():
+                process.kill()
         self._judge()
 
     def _attend(self, processes: dict[str, subprocess.Popen[str]]) -> None:
