@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from population import MOST
 from table import CONNECTIONS, LOAD_SCRIPT, cpu_seconds
 from workload import HASHES, OCSP, distinct_requests, ocsp_request
 
@@ -271,8 +272,8 @@ def _options() -> argparse.Namespace:
 
 def _sizes(text: str) -> tuple[int, ...]:
     sizes = tuple(sorted({_positive(each) for each in text.split(",")}))
-    if sizes[0] < LEAST:
-        raise argparse.ArgumentTypeError(f"{sizes[0]} certificates are too few: at least {LEAST}")
+    if not LEAST <= sizes[0] <= sizes[-1] <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is out of range: from {LEAST} to {MOST} certificates")
     return sizes
 
 
