@@ -1,6 +1,7 @@
 -- For wrk: sends the requests of a file one after another, each a length (4 octets, big-endian) and that many octets.
 -- wrk -s load.lua URL -- FILE METHOD CONTENT_TYPE [once]   (GET: the octets are the path; POST: they are the body)
--- With "once" the run ends when the last request of the file was sent; up to a connection's worth of them is lost then.
+-- With "once" it says SENT on standard error when the last request of the file is sent, and sends no more: wrk itself waits
+-- for its time to be over, or for SIGINT.
 
 local requests, count, turn, once = {}, 0, 0, false
 
@@ -24,7 +25,10 @@ function init(args)
 end
 
 function request()
-  if once and turn == count then wrk.thread:stop() end
+  if once and turn == count then
+    io.stderr:write("SENT\n")
+    wrk.thread:stop()
+  end
   turn = turn % count + 1
   return requests[turn]
 end

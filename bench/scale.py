@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from population import MOST
 from runs import CONNECTIONS, LOAD_SCRIPT, cpu_seconds
 from workload import HASHES, OCSP, distinct_requests, ocsp_request
 
@@ -102,17 +103,30 @@ def run(server: Server, requests: Sequence[bytes], folder: Path, core: int, seco
     file.write_bytes(b"".join(len(body).to_bytes(4, "big") + body for body in requests))
     (worker,) = server.worker_pids()
     before = cpu_seconds(worker)
-    output = subprocess.run(
+    output = run_wrk(
         ["taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds or _RUN_SECONDS}s",
-         "-s", str(LOAD_SCRIPT), f"{server.url}/ocsp", "--", str(file), "POST", OCSP,
-         *(["once"] if seconds is None else [])],
-        check=True, capture_output=True, text=True, timeout=_RUN_SECONDS + 60,
-    ).stdout  # fmt: skip
+         "-s", str(LOAD_SCRIPT), f"{server.url}/ocsp", "--", str(file), "POST", OCSP],
+        once=seconds is None,
+    )  # fmt: skip
     spent = cpu_seconds(worker) - before
     counted = json.loads(output[output.index("RESULT ") + 7 :].splitlines()[0])
     if counted["failed"]:
         raise SystemExit(f"{server.home.name}: {counted['failed']} of {counted['requests']} requests failed")
     return counted["requests"] / counted["seconds"], spent / max(1, counted["requests"]) * 1e6
+
+
+def run_wrk(command: Sequence[str], *, once: bool) -> str:
+    """What it says in the end; with ``once`` that comes when it has sent each request."""
+    command = [*command, *(["once"] if once else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        if once:
+            assert process.stderr is not None
+            process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+        said, complaint = process.communicate(timeout=_RUN_SECONDS + 60)
+    if process.returncode:
+        raise SystemExit(f"wrk ended with {process.returncode}: {complaint}")
+    return said
 
 
 def measure_answers(
@@ -258,8 +272,8 @@ def _options() -> argparse.Namespace:
 
 def _sizes(text: str) -> tuple[int, ...]:
     sizes = tuple(sorted({_positive(each) for each in text.split(",")}))
-    if sizes[0] < LEAST:
-        raise argparse.ArgumentTypeError(f"{sizes[0]} certificates are too few: at least {LEAST}")
+    if not LEAST <= sizes[0] <= sizes[-1] <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is out of range: from {LEAST} to {MOST} certificates")
     return sizes
 
 
