@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakes import ManualClock
 from issuance_world import add_ca, issue_one, small_core
-from sqlalchemy import Engine, bindparam, event, func, select
+from sqlalchemy import Engine, event, func, select
 from store_world import NOW, following
 
 from ca_store.certificates import CertificateWriter
@@ -171,10 +171,9 @@ def test_scans_are_noticed(core: Core, ecc: Issuer) -> None:
     scanning = [
         select(func.count()).select_from(certificate_status),
         select(certificate.c.subject).where(certificate.c.profile == "server"),
-        # SQLite takes a partial index only for what it can read in the statement.
-        select(row.serial).where(row.issuer_id == ecc.id, row.state == bindparam("state", 2)),
+        select(row.serial).where(row.issuer_id == ecc.id, row.changed_at > 0),
     ]
     for statement in scanning:
         with watched() as watch, store._reading() as connection:
             connection.execute(statement).all()
-        assert len(watch.faults) == 1, statement
+        assert len(watch.faults) == 1, watch.plans
