@@ -37,8 +37,8 @@ _NUMBER: Final = re.compile(r"[1-9]\d{0,17}")
 _MOST: Final = 256
 """Documents kept; a deployment has three for each CA."""
 _MOST_OCTETS: Final = 32 << 20
-"""Octets of these, but the newest one is always kept: 200,000 revocations make a CRL of 10 MB, and old ones can be
-asked for by their numbers.
+"""Octets of these, but the newest one is always kept: 200,000 revocations make a CRL of 10 MB, and every old one can be
+asked for by its number.
 """
 
 
