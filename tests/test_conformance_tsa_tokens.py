@@ -166,9 +166,12 @@ def test_the_old_signing_certificate_stands_beside_the_new_one_by_choice(client:
 
 @EVERY
 def test_the_content_says_what_it_must_and_no_more(client: Client, unit: str) -> None:
-    before = time.time()
-    info = client.token(query(nonce=der.integer(-5)), path(unit)).tst_info
-    after = time.time()
+    for _ in range(20):
+        before = time.time()
+        info = client.token(query(nonce=der.integer(-5)), path(unit)).tst_info
+        after = time.time()
+        if after - before < 0.5:  # a busy machine says nothing of the accuracy
+            break
     present = {name for name in info if not isinstance(info[name], core.Void)}
     # ordering FALSE and an absent tsa are not encoded: nothing names who asked.
     assert present - {"ordering"} == {
