@@ -244,7 +244,7 @@ def test_our_own_client_believes_it_and_nothing_else(tsa_server: Server, client:
     reply = client.post(encode_query(asked), path(unit))
     root = load(certificate(tsa_server.home, "root"))
     others = [load(certificate(tsa_server.home, "timestamp"))]
-    assert abs(verify_reply(reply, asked, [root], others).gen_time - time.time()) < 3
+    assert abs(verify_reply(reply, asked, [root], others).gen_time - time.time()) < 30
 
 
 @EVERY
