@@ -55,7 +55,7 @@ BROKEN = {
     "another OID": (lines(request(oid="1.3.6.1.4.1.311.3.2.2")), "is not a time-stamp request of Authenticode"),
     "content that is no data": (
         lines(request(content="1.2.840.113549.1.7.5")),
-        "is not the encoding of a time-stamp request",
+        "is not a time-stamp request of Authenticode",
     ),
     "no content": (
         lines(der.sequence(der.oid(REQUEST_OID), der.sequence(der.oid(DATA_OID)), der.octet_string(bytes(80)))),
