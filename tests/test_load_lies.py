@@ -87,7 +87,7 @@ async def test_answers_of_the_right_form_are_right_while_no_signature_is_verifie
         return http(FORGER.answer(request))
 
     counts = (await told(say, issuer)).counts
-    assert counts.right == counts.sent > 10
+    assert counts.right == counts.sent > 2
     assert (counts.wrong, counts.failed, counts.verified) == ({}, {}, 0)
 
 
@@ -226,7 +226,7 @@ async def test_a_server_that_closes_after_each_answer_is_not_a_failure(issuer: b
     for rate in (None, 100.0):
         async with liar(say) as port:
             counts = (await load(asker(issuer, port), port, rate=rate)).counts
-        assert counts.right == counts.sent > 10
+        assert counts.right == counts.sent > 2
 
 
 async def test_lies_about_time_stamps(demo_home: Path) -> None:
