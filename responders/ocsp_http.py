@@ -41,10 +41,15 @@ _ALPHABET: Final = bytes.maketrans(b"-_ ", b"+/+")
 class PreparedAnswer:
     """An Answer's head, made again when the second has changed: its Date moves on and its max-age shrinks."""
 
-    __slots__ = ("_answer", "_fields", "_head", "_made", "etag", "fetched", "last_modified", "posted", "unmodified")
+    __slots__ = (
+        *("_fields", "_fresh_until", "_head", "_made", "_octets"),
+        *("etag", "fetched", "last_modified", "posted", "unmodified"),
+    )
 
     def __init__(self, answer: Answer, tags: TagHeader) -> None:
-        self._answer = answer
+        # Not the answer itself, which holds this: in a circle both would live on until the collector comes.
+        self._fresh_until = answer.fresh_until
+        self._octets = len(answer.der)
         self._made = -1
         self._head = b""
         # Where this answer is counted when it is sent for a GET, for a POST, or only named in a 304.
@@ -61,13 +66,13 @@ class PreparedAnswer:
             # RFC 9110 §8.8.2.1: never later than Date, which may lag by the time it takes to wake up.
             second.tick()
         fields = self._fields
-        fresh_until = self._answer.fresh_until
+        fresh_until = self._fresh_until
         if fresh_until is not None:
             fields = b"%bCache-Control: max-age=%d, public, no-transform, must-revalidate\r\n" % (
                 fields,
                 max(0, fresh_until - second.now),
             )
-        made = head(second, fields, len(self._answer.der), status)
+        made = head(second, fields, self._octets, status)
         if status == 200:  # noqa: PLR2004 - the same
             self._head, self._made = made, second.now
         return made

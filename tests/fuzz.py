@@ -127,11 +127,12 @@ def _through_the_socket(runs: int, seed: int, seconds: float) -> None:
 
 def _bombard(server: Server, runs: int, seed: int, end: float) -> None:
     fuzzer, warm = WireFuzzer(server, seed), None
+    warm_at = time.monotonic() + _WARM * (end - time.monotonic())
     pids = server.worker_pids()
     while fuzzer.findings.sent < runs and time.monotonic() < end:
         fuzzer.bodies_and_paths(min(_ROUND, runs - fuzzer.findings.sent))
         fuzzer.heads(_ROUND // _HEADS)
-        if warm is None and fuzzer.findings.sent >= _WARM * runs:
+        if warm is None and (fuzzer.findings.sent >= _WARM * runs or time.monotonic() >= warm_at):
             warm = [resources(pid) for pid in pids]
     found = fuzzer.findings
     until(lambda: server.metric("responders_connections") == 0, "connections are left over")

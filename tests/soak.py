@@ -54,7 +54,8 @@ FAILED: Final = 1e-4
 """The share of questions that may go unanswered: a machine that stands still for seconds is not the server's fault."""
 _SPARE: Final = 3
 """The same as a number, for a short run: a server that is replaced may end a connection on which a question comes."""
-_SERIALS: Final = 20_000
+_SERIALS: Final = 5_000
+"""More than any of a worker's memories holds here, so that each is full soon."""
 _REVOKED: Final = 100
 _HEARD_SECONDS: Final = 120.0
 """More than any machine needs for some questions; how long it took is in the result."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
+from dataclasses import replace
 
 import pytest
 from listener_world import GOOD, MALFORMED, NOW, TRY_LATER, body, fields, listening
 
 from ca_store.errors import SigningOverload
 from ocsp.types import Answer
+from responders.cache_keys import TagHeader
 from responders.config import Server as Settings
 from responders.counters import OCSP_ANSWERS, REFUSALS, TIMESTAMPS, counter_index
+from responders.ocsp_http import PreparedAnswer
 
 REQUEST = b"0\x03\x02\x01\x01" + bytes(75)
 GET = b"GET /ocsp/%b HTTP/1.0\r\n" % base64.urlsafe_b64encode(REQUEST)
@@ -251,3 +255,11 @@ async def test_responses_made_of_documented_parts_say_the_same(octets: bytes) ->
                 header.pop("Content-Length", None)  # optional there (RFC 9110 §8.6)
             said.append((response[9:12], header, body(response)))
     assert said[0] == said[1]
+
+
+def test_an_answer_and_its_head_do_not_keep_each_other_alive() -> None:
+    """What leaves the cache, and each answer to a nonce, is freed at once, not when the collector comes."""
+    answer = replace(GOOD)
+    holders = sys.getrefcount(answer)
+    answer.prepared = PreparedAnswer(answer, TagHeader())
+    assert sys.getrefcount(answer) == holders
