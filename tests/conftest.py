@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from ports import free_port
+from ports import free_port, keep_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,9 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Tests may add to it; none may break what the tour relies on.
     """
     home = tmp_path_factory.mktemp("demo") / "home"
-    base_url = f"http://127.0.0.1:{free_port()}"
+    port = free_port()
+    keep_port(port, home)
+    base_url = f"http://127.0.0.1:{port}"
     subprocess.run(
         [sys.executable, "-m", "issuance", "init", "--demo", "--home", str(home), "--base-url", base_url],
         check=True,

@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import random
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOWEST: Final = 12_000
 _EACH: Final = 5_000
@@ -45,3 +48,16 @@ def free_port(host: str = "127.0.0.1") -> int:
                 continue
             return port
     raise OSError(f"none of {_EACH} ports is free")
+
+
+_owners: Final[dict[int, Path]] = {}
+
+
+def keep_port(port: int, home: Path) -> None:
+    """Let nobody serve at this port but this home: a copy of it names the same port."""
+    _owners[port] = home
+
+
+def may_serve(port: int, home: Path) -> bool:
+    """Whether the port is not another home's."""
+    return _owners.get(port, home) == home

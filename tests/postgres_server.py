@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,12 +91,14 @@ class PostgresNode:
         stopped = [main]
         try:
             for child in Path(f"/proc/{main}/task/{main}/children").read_text().split():
-                os.kill(int(child), signal.SIGSTOP)
-                stopped.append(int(child))
+                with suppress(ProcessLookupError):  # it has ended meanwhile, or ends when it goes on
+                    os.kill(int(child), signal.SIGSTOP)
+                    stopped.append(int(child))
             yield
         finally:
             for process in stopped:
-                os.kill(process, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
     def _control(self, *arguments: str) -> None:
         _run("pg_ctl", "-D", str(self.data), "-w", "-t", str(START_SECONDS), *arguments)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ports import free_port
+from ports import free_port, may_serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -163,7 +163,7 @@ def _command(pid: int) -> list[bytes]:
 def _public_address(home: Path) -> tuple[str, int]:
     document = tomllib.loads((home / "responders.toml").read_text())
     base = urlsplit(document.get("issuance", {}).get("base_url", ""))
-    if base.hostname == "127.0.0.1" and base.port:
+    if base.hostname == "127.0.0.1" and base.port and may_serve(base.port, home):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
