@@ -87,8 +87,8 @@ def tsa_home(demo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tsa_server(tsa_home: Path) -> Iterator[Server]:
-    """The home of many units served by two workers."""
+def tsa_server(tsa_home: Path, demo_server: Server) -> Iterator[Server]:
+    """The home of many units served by two workers, and the demo home's server, where all its certificates point."""
     from running_server import running_server  # noqa: PLC0415 - the same
 
     with running_server(tsa_home, workers=2) as running:
@@ -96,8 +96,14 @@ def tsa_server(tsa_home: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def server(demo_home: Path) -> Iterator[Server]:
+def server(demo_server: Server) -> Server:
     """The demo home served by two workers."""
+    return demo_server
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_home: Path) -> Iterator[Server]:
+    """What ``server`` is wherever no module has one of its own."""
     from running_server import running_server  # noqa: PLC0415 - only the tests that serve pay for the import
 
     with running_server(demo_home, workers=2) as running:
