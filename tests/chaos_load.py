@@ -13,8 +13,10 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from client_threads import running
 from cryptography.x509 import ocsp as x509_ocsp
 from fuzz_checks import GOOD, REVOKED
 from strangers import OCSP_REQUEST, TIMESTAMP_QUERY, certificate, ocsp_request
@@ -173,17 +175,9 @@ class ChaosLoad:
 def asking(server: Server) -> Iterator[ChaosLoad]:
     """Clients of both protocols until the block ends."""
     made = ChaosLoad(server)
-    threads = [
-        *(threading.Thread(target=made.client, args=(made.ocsp, made.ask_ocsp)) for _ in range(OCSP_CLIENTS)),
-        *(threading.Thread(target=made.client, args=(made.tsa, made.ask_tsa)) for _ in range(TSA_CLIENTS)),
+    clients = [
+        *(partial(made.client, made.ocsp, made.ask_ocsp) for _ in range(OCSP_CLIENTS)),
+        *(partial(made.client, made.tsa, made.ask_tsa) for _ in range(TSA_CLIENTS)),
     ]
-    for thread in threads:
-        thread.start()
-    try:
+    with running(clients, made.stop):
         yield made
-    finally:
-        made.stop.set()
-        for thread in threads:
-            thread.join(60)
-    if any(thread.is_alive() for thread in threads):
-        raise WrongAnswer("a request hangs")

@@ -8,8 +8,10 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from client_threads import running
 from cryptography.x509 import ocsp as x509_ocsp
 from strangers import OCSP_REQUEST, ocsp_request
 
@@ -51,16 +53,8 @@ class Said:
 def asking(server: Server, questions: Sequence[Question], clients: int = 2) -> Iterator[Load]:
     """Ask until the block ends. Each client asks every question in turn and keeps its connection."""
     made = Load(server)
-    threads = [threading.Thread(target=made.client, args=(each,)) for each in questions for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
+    with running([partial(made.client, each) for each in questions for _ in range(clients)], made.stop):
         yield made
-    finally:
-        made.stop.set()
-        for thread in threads:
-            thread.join(60)
-        assert not any(thread.is_alive() for thread in threads), "a request hangs"
     assert made.broken == []
     # Any other status, an unauthorized above all, would be a wrong answer.
     assert all(each.retry_after for each in made.said if each.status is None)

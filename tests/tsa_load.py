@@ -7,10 +7,12 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING
 
+from client_threads import running
 from strangers import TIMESTAMP_QUERY
 from tsa_reader import open_reply, signer_of
 from tsa_server import query
@@ -54,16 +56,8 @@ class Answered:
 def load(server: Server, targets: Sequence[str], clients: int = 4, *, pause: float = 0.0) -> Iterator[Load]:
     """Ask for time-stamps until the block ends; each client keeps one connection, or makes a new one."""
     made = Load(server, targets, pause)
-    threads = [threading.Thread(target=made.client, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
+    with running([partial(made.client, number) for number in range(clients)], made.stop):
         yield made
-    finally:
-        made.stop.set()
-        for thread in threads:
-            thread.join(60)
-        assert not any(thread.is_alive() for thread in threads), "a request hangs"
     assert len(made.turned_away) <= max(4, len(made.answered) // 20)
 
 
