@@ -112,6 +112,7 @@ class TestClock:
         faults, workers = server.metric("responders_tsa_clock_faults_total"), server.worker_pids()
         with asking(server, ["/tsa", "/tsa/p256"], pause=0.005) as made:
             until(lambda: len(made.answered) > 50, "nothing is answered")
+            asked = time.monotonic()
             clock.step(step)
             began = time.monotonic()
             said = refusals(server, "/tsa", TIME_NOT_AVAILABLE)
@@ -136,7 +137,7 @@ class TestClock:
         assert exchange(server, post(OLDER)).status == 200
         assert server.worker_pids() == workers
         assert not made.broken
-        before = [each for each in made.answered if each.received < began]
+        before = [each for each in made.answered if each.received < asked]
         within = [each for each in made.answered if began < each.sent and each.received < began + SETTLE]
         after = [each for each in made.answered if each.sent > recovered]
         assert min(map(len, (before, within, after))) > 5
