@@ -102,6 +102,10 @@ class Responder:
         self.hits += 1
         return entry.answer
 
+    def has(self, request: bytes) -> bool:
+        """Whether an answer to exactly these octets is in memory, whatever it is worth now."""
+        return self._cache.get(request) is not None
+
     async def answer(self, request: bytes, client: str = "") -> Answer:
         """The answer to these octets from committed rows, for a client at this address; it matters where
         ``nonce_rate`` is set. Raises nothing but CancelledError: what goes wrong is an answer too, and what was not

@@ -1,7 +1,8 @@
-"""Connections with deadlines: aiohttp bounds idle connections, not headers that never end.
+"""Connections with deadlines, and with a short way for requests that came before.
 
-Leans on three attributes of aiohttp's ``RequestHandler``: ``_messages`` and ``_request_count`` (what it has parsed) and
-``_waiter`` (pending while it waits for a request).
+aiohttp bounds idle connections, not headers that never end. Leans on attributes of its ``RequestHandler``:
+``_messages`` and ``_request_count`` (what it has parsed), ``_waiter`` (pending while it waits for a request) and
+``_next_keepalive_close_time`` (when an idle connection ends).
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from responders.repeats import ends_message
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from responders.repeats import Repeats
 
 _SWEEP_SECONDS: Final = 0.5
 _LINGER_SECONDS: Final = 1.0
@@ -29,12 +34,15 @@ _logger: Final = logging.getLogger(__name__)
 class Connection(RequestHandler):
     """A connection that the server watches from its first octet until a request's header is complete."""
 
-    __slots__ = ("_refuse", "_watched")
+    __slots__ = ("_between", "_refuse", "_repeats", "_watched")
 
     def __init__(self, manager: ConnectionServer, **settings: Any) -> None:  # noqa: ANN401 - RequestHandler's own
         super().__init__(manager, **settings)
         self._watched = manager.headers
         self._refuse = manager.refuse
+        self._repeats = manager.repeats
+        # Whether the parser holds no part of a message.
+        self._between = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to watch: a client that connects has something to ask."""
@@ -42,12 +50,41 @@ class Connection(RequestHandler):
         self._watched[self] = self._loop.time()
 
     def data_received(self, data: bytes) -> None:
-        """Watch as long as octets have come but no whole header."""
-        super().data_received(data)
+        """Watch as long as octets have come but no whole header; answer what came before to the octet."""
+        if self._between and self._repeats is not None and self.idle:
+            response = self._repeats.answer(data)
+            if response is not None and self._write(response):
+                return
+        self._parse(data)
         if self._messages or (self._waiter is None and self._request_count):
             self._watched.pop(self, None)
         elif self not in self._watched:
             self._watched[self] = self._loop.time()
+
+    def _write(self, response: bytes) -> bool:
+        """Send a response past aiohttp, unless it would have to wait."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.writing_paused or self._close:
+            return False
+        transport.write(response)
+        self._watched.pop(self, None)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return True
+
+    def _parse(self, data: bytes) -> None:
+        """Have aiohttp read the octets, and learn what they are if that is one whole request."""
+        whole, count = self._between, self._request_count
+        super().data_received(data)
+        if not data:
+            return  # aiohttp itself asks for what its parser has held back: nothing, between messages
+        self._between = False
+        if self._repeats is None or self._request_count != count + 1 or not self._messages:
+            return
+        message, payload = self._messages[-1]
+        if ends_message(data, message, payload):
+            self._between = True
+            if whole:
+                self._repeats.learn(data, message)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing to watch any more."""
@@ -75,7 +112,8 @@ class Connection(RequestHandler):
 class ConnectionServer(web.Server):
     """``web.Server`` whose connections have a header deadline, and which can be drained.
 
-    ``refuse`` makes the response to what never reaches ``handler``, from an HTTP status.
+    ``refuse`` makes the response to what never reaches ``handler``, from an HTTP status; ``repeats`` knows the
+    requests that need not reach it.
     """
 
     def __init__(
@@ -85,8 +123,10 @@ class ConnectionServer(web.Server):
         refuse: Callable[[int], web.StreamResponse],
         header_seconds: float,
         keep_alive_seconds: float,
+        repeats: Repeats | None = None,
     ) -> None:
         self.refuse = refuse
+        self.repeats = repeats
         # Insertion order is the order of the deadlines.
         self.headers: dict[Connection, float] = {}
         self._header_seconds = header_seconds

@@ -113,7 +113,7 @@ _SHORT_PATH: Final = 400
 _decode_often: Final = functools.lru_cache(maxsize=4096)(decode_path)
 
 
-def _body(remainder: str) -> bytes:
+def read_path(remainder: str) -> bytes:
     """The octets that a path stands for; none when it is not base64. No OCSPRequest is empty: the responder says
     malformedRequest.
     """
@@ -168,12 +168,27 @@ class OCSPEndpoint:
 
     def cached(self, request: BaseRequest, remainder: str) -> PreparedResponse | None:
         """What ``get`` would return, if it is at hand: most of all requests are spared a coroutine."""
-        answer = self._responder.cached(_body(remainder))
+        answer = self._responder.cached(read_path(remainder))
         return None if answer is None else self._respond(request, answer)
+
+    def repeat(self, body: bytes, *, posted: bool) -> bytes | None:
+        """The whole response to an OCSPRequest that came before, for a connection that stays open, if its answer is at
+        hand.
+        """
+        answer = self._responder.cached(body)
+        if answer is None:
+            return None
+        prepared = self._prepared(answer)
+        self._row.count(prepared.posted if posted else prepared.fetched)
+        return b"%b\r\n%b" % (prepared.head(self._second), answer.der)
+
+    def is_answered(self, body: bytes) -> bool:
+        """Whether the answer to an OCSPRequest is in memory."""
+        return self._responder.has(body)
 
     async def get(self, request: BaseRequest, remainder: str) -> PreparedResponse:
         """Answer the OCSPRequest in the path, or tell the client that its copy is still good."""
-        body = _body(remainder)
+        body = read_path(remainder)
         return self._respond(request, self._responder.cached(body) or await self._answer(request, body))
 
     def _respond(self, request: BaseRequest, answer: Answer) -> PreparedResponse:

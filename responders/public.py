@@ -106,6 +106,18 @@ class PublicListener:
             response.close()
         return response if self._prepared else response.plain()
 
+    def repeat(self, ocsp_request: bytes, *, posted: bool) -> bytes | None:
+        """What ``handle`` would write for an OCSPRequest of an HTTP/1.1 request without conditions, if its answer is at
+        hand and its connection may stay open.
+        """
+        if self.draining or not self._prepared:
+            return None
+        return self._ocsp.repeat(ocsp_request, posted=posted)
+
+    def is_answered(self, ocsp_request: bytes) -> bool:
+        """Whether the answer to an OCSPRequest is in memory."""
+        return self._ocsp.is_answered(ocsp_request)
+
     def refuse(
         self, status: int, *, allow: str | None = None, retry_after: int | None = None, text: str | None = None
     ) -> PreparedResponse:

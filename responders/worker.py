@@ -32,6 +32,7 @@ from responders.prepared import Second
 from responders.process import BACKLOG, REFUSED, configure_logging
 from responders.public import PublicListener
 from responders.purger import Purger, Purging, cache_addresses
+from responders.repeats import Repeats
 from responders.shared_state import SharedState
 from responders.static_http import Documents
 from responders.tsa_http import TSAEndpoint
@@ -75,6 +76,7 @@ class Worker:
                 refuse=public.refuse,
                 header_seconds=settings.header_seconds,
                 keep_alive_seconds=settings.keep_alive_seconds,
+                repeats=Repeats(public),
             )
             async with asyncio.TaskGroup() as background:
                 tasks = [background.create_task(each) for each in (server.sweep(), *upkeep.tasks(server))]

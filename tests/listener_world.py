@@ -14,6 +14,7 @@ from responders.connections import ConnectionServer
 from responders.ocsp_http import OCSPEndpoint
 from responders.prepared import Second
 from responders.public import PublicListener
+from responders.repeats import Repeats
 from responders.shared_state import Row, SharedState
 from responders.tsa_http import TSAEndpoint
 from tsa.authority import Reply
@@ -64,6 +65,9 @@ class ScriptedResponder:
     def cached(self, request: bytes) -> Answer | None:
         return self.kept.get(request)
 
+    def has(self, request: bytes) -> bool:
+        return request in self.kept
+
     async def answer(self, request: bytes, client: str = "") -> Answer:  # noqa: ARG002 - as the responder has it
         self.asked.append(request)
         if self.go is not None:
@@ -99,6 +103,7 @@ class World:
     row: Row
     public: PublicListener
     connections: ConnectionServer
+    repeats: Repeats
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -135,16 +140,20 @@ async def listening(settings: Settings | None = None, *, tsa: bool = True) -> As
         second=second,
         row=row,
     )
+    repeats = Repeats(public)
     connections = ConnectionServer(
         public.handle,
         refuse=public.refuse,
         header_seconds=settings.header_seconds,
         keep_alive_seconds=settings.keep_alive_seconds,
+        repeats=repeats,
     )
     server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
     sweeper = asyncio.create_task(connections.sweep())
     try:
-        yield World(server.sockets[0].getsockname()[1], clock, second, responder, authority, row, public, connections)
+        yield World(
+            server.sockets[0].getsockname()[1], clock, second, responder, authority, row, public, connections, repeats
+        )
     finally:
         sweeper.cancel()
         server.close()
