@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scenarios import Measurements, Scenario
 
 P99_MS: Final = 5.0
-"""For answers from memory at half the greatest rate."""
+"""For answers from memory at half the greatest rate of server or generator."""
 GENERATOR: Final = 10_000
 """Checked answers that `responders load` should manage for a second of its own processor time."""
 
@@ -32,7 +32,7 @@ def summarise(
     full_load: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Everything, with plain keys. ``half_load`` and ``full_load`` are what ``responders load`` wrote about an open
-    loop at half the greatest rate, and about a closed one.
+    loop at half a greatest rate, and about a closed one.
     """
     middle = statistics.median
     by_generator = [] if half_load is None or full_load is None else list(_load(half_load, full_load))
@@ -91,7 +91,8 @@ def _quotient(figures: Mapping[str, Sequence[float]], one: str, other: str) -> f
 
 
 def _load(half: dict[str, Any], full: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    name = f"p99 in ms of answers from memory at {half['rate']:,.0f}/s, half the greatest rate"
+    whose = "its own greatest" if half["rate"] <= full["answers_per_second"] * 0.51 else "the server's greatest"
+    name = f"p99 in ms of answers from memory, the load generator at {half['rate']:,.0f}/s, half of {whose} rate"
     yield _comparison(name, half["latency_ms"]["p99"], most=P99_MS)
     own = full["generator"]["answers_per_cpu_second"]
     share = full["verified"] / full["right"]

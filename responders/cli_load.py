@@ -1,6 +1,7 @@
 """``responders load``: make load, check every answer, say what came of it.
 
 Exit status 0: there were answers, and none was wrong or failed. 1: anything else. 2: an argument that cannot be used.
+SIGINT and SIGTERM end a run early; it then says what it knows.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -28,7 +31,7 @@ from responders.relying_party import ToolError
 from tsa.settings import ACCEPTED_DIGESTS, KNOWN_DIGESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _FAILED: Final = 1
 _USAGE: Final = 2
@@ -118,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
 def _load(plan: Plan, options: argparse.Namespace) -> int:
     clock = SystemClock()
     started = clock.now()
-    with live_table(plan) as watch:
+    with _interruptible(), live_table(plan) as watch:
         totals, interrupted = crew.run(plan, clock, watch)
     summary = summarise(plan, totals, started=started, interrupted=interrupted)
     for line in text_lines(summary):
@@ -128,6 +131,17 @@ def _load(plan: Plan, options: argparse.Namespace) -> int:
     if options.report is not None:
         options.report.write_text(make_report(summary, totals.histogram), "utf-8")
     return 0 if is_clean(totals) and not interrupted else _FAILED
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have both signals end the run: a shell that starts a program in the background makes it ignore SIGINT."""
+    before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def make_plan(options: argparse.Namespace) -> Plan:

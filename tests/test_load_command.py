@@ -273,13 +273,27 @@ def test_a_home_that_has_not_what_was_asked_for(
     assert said.count("\n") == 1
 
 
-def test_an_interrupted_run_says_what_it_knows(server: Server) -> None:
-    command = [sys.executable, "-m", "responders", "load", "ocsp", "--home", str(server.home)]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_what_it_knows(server: Server, number: signal.Signals) -> None:
+    """Also one that was begun in the background of a script, where SIGINT is ignored."""
+    command = [
+        "bash",
+        "-c",
+        'trap "" INT; exec "$@"',
+        "-",
+        sys.executable,
+        "-m",
+        "responders",
+        "load",
+        "ocsp",
+        "--home",
+        str(server.home),
+    ]
     pace = ["--url", f"{server.url}/ocsp", "--rate", "20", "--duration", "50", "--processes", "1"]
     before = server.metric("responders_ocsp_answers_total")
     with subprocess.Popen([*command, *pace], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: server.metric("responders_ocsp_answers_total") > before + 5, "no question was asked")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         said, complaints = process.communicate(timeout=20)
     assert (process.returncode, complaints) == (1, "")
     assert "\n  wrong         0\n  failed        0\n" in said
