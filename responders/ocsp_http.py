@@ -183,8 +183,8 @@ class OCSPEndpoint:
         return b"%b\r\n%b" % (prepared.head(self._second), answer.der)
 
     def is_answered(self, body: bytes) -> bool:
-        """Whether the answer to an OCSPRequest is in memory."""
-        return self._responder.has(body)
+        """Whether an OCSPRequest is not too large to be posted, and its answer in memory."""
+        return len(body) <= self._most and self._responder.has(body)
 
     async def get(self, request: BaseRequest, remainder: str) -> PreparedResponse:
         """Answer the OCSPRequest in the path, or tell the client that its copy is still good."""

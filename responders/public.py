@@ -115,7 +115,7 @@ class PublicListener:
         return self._ocsp.repeat(ocsp_request, posted=posted)
 
     def is_answered(self, ocsp_request: bytes) -> bool:
-        """Whether the answer to an OCSPRequest is in memory."""
+        """Whether an OCSPRequest is not too large to be posted, and its answer in memory."""
         return self._ocsp.is_answered(ocsp_request)
 
     def refuse(

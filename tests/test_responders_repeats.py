@@ -205,6 +205,19 @@ async def test_where_responses_are_not_prepared_all_are_parsed() -> None:
         assert world.repeats.answered == 0
 
 
+async def test_what_is_too_large_stays_so() -> None:
+    """Its answer may be in memory all the same: a GET of it has the bound of a request line."""
+    large = REQUEST + bytes(1000)
+    async with listening(Settings(ocsp_body=1024)) as world:
+        world.responder.kept[large] = GOOD
+        for _ in range(3):
+            async with world.connect() as streams:
+                assert (await exchange(streams, POST.replace(b"80", b"1080") % b"" + large)).startswith(
+                    b"HTTP/1.1 413 "
+                )
+        assert world.repeats.octets == 0
+
+
 async def test_a_client_that_only_repeats_itself_keeps_its_connection() -> None:
     settings = Settings(keep_alive_seconds=1, header_seconds=1)
     async with listening(settings) as world, world.connect() as streams:
