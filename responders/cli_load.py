@@ -11,6 +11,7 @@ import json
 import random
 import signal
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -135,7 +136,12 @@ def _load(plan: Plan, options: argparse.Namespace) -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Have both signals end the run: a shell that starts a program in the background makes it ignore SIGINT."""
+    """Have both signals end the run: a shell that starts a program in the background makes it ignore SIGINT. They are
+    the main thread's business, and a run in another one leaves them alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
