@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from ca_store.engine import store_errors
@@ -21,7 +22,7 @@ RETRY_SECONDS: Final = 0.5
 """Pause before a lost database is tried again: steady, because answers cost a look-up each until it is back."""
 
 
-class Feed:
+class Feed(ABC):
     """``ca_store.contracts.ChangeFeed``; subclasses say how to follow one connection."""
 
     def __init__(self, clock: Clock) -> None:
@@ -48,6 +49,6 @@ class Feed:
                 lost = True
             await asyncio.sleep(RETRY_SECONDS)
 
+    @abstractmethod
     async def _follow(self, deliver: Callable[[Sequence[Change]], None], connected: Callable[[], None]) -> None:
         """Connect, call ``connected``, then deliver and move ``confirmed`` until the connection fails."""
-        raise NotImplementedError
