@@ -1,8 +1,8 @@
 """Connections with deadlines, and with a short way for requests that came before.
 
 aiohttp bounds idle connections, not headers that never end. Leans on attributes of its ``RequestHandler``:
-``_messages`` and ``_request_count`` (what it has parsed), ``_waiter`` (pending while it waits for a request) and
-``_next_keepalive_close_time`` (when an idle connection ends).
+``_messages`` and ``_request_count`` (what it has parsed), ``_waiter`` (pending while it waits for a request),
+``_next_keepalive_close_time`` (when an idle connection ends) and ``finish_response`` (called for every response).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _logger: Final = logging.getLogger(__name__)
 class Connection(RequestHandler):
     """A connection that the server watches from its first octet until a request's header is complete."""
 
-    __slots__ = ("_between", "_refuse", "_repeats", "_watched")
+    __slots__ = ("_answered", "_between", "_refuse", "_repeats", "_watched")
 
     def __init__(self, manager: ConnectionServer, **settings: Any) -> None:  # noqa: ANN401 - RequestHandler's own
         super().__init__(manager, **settings)
@@ -43,6 +43,8 @@ class Connection(RequestHandler):
         self._repeats = manager.repeats
         # Whether the parser holds no part of a message.
         self._between = True
+        # Requests whose response left the connection open; others are not to be followed by anything.
+        self._answered = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to watch: a client that connects has something to ask."""
@@ -51,7 +53,8 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Watch as long as octets have come but no whole header; answer what came before to the octet."""
-        if self._between and self._repeats is not None and self.idle:
+        # A client may ask again before aiohttp has come round to waiting for it, so that ``idle`` would say too little.
+        if self._between and self._repeats is not None and self._answered == self._request_count:
             response = self._repeats.answer(data)
             if response is not None and self._write(response):
                 return
@@ -60,6 +63,15 @@ class Connection(RequestHandler):
             self._watched.pop(self, None)
         elif self not in self._watched:
             self._watched[self] = self._loop.time()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send a response, and take note of it."""
+        sent, reset = await super().finish_response(request, resp, start_time)
+        if sent.keep_alive and not reset:
+            self._answered += 1
+        return sent, reset
 
     def _write(self, response: bytes) -> bool:
         """Send a response past aiohttp, unless it would have to wait."""
@@ -147,6 +159,11 @@ class ConnectionServer(web.Server):
     def open_connections(self) -> int:
         """How many clients are connected."""
         return len(self._connections)
+
+    @property
+    def repeated(self) -> int:
+        """How many requests were answered because they came before."""
+        return 0 if self.repeats is None else self.repeats.answered
 
     async def sweep(self) -> None:
         """Close connections whose header is overdue, for ever."""

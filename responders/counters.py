@@ -57,7 +57,7 @@ _LABELS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     ),
     DOCUMENTS: (("page", "ca", "crl", "unit", "log"),),
     REFUSALS: (("400", "404", "405", "408", "413", "417", "500", "503"),),
-    CACHE: (("hit", "miss", "eviction", "signature"),),
+    CACHE: (("hit", "miss", "eviction", "signature", "repeat"),),
     PURGES: (("sent", "failed", "given_up"),),
     OVER_BUDGET: (),
     CLOCK_FAULTS: (tuple(ClockFault),),

@@ -110,9 +110,7 @@ class PublicListener:
         """What ``handle`` would write for an OCSPRequest of an HTTP/1.1 request without conditions, if its answer is at
         hand and its connection may stay open.
         """
-        if self.draining or not self._prepared:
-            return None
-        return self._ocsp.repeat(ocsp_request, posted=posted)
+        return None if self.draining else self._ocsp.repeat(ocsp_request, posted=posted)
 
     def is_answered(self, ocsp_request: bytes) -> bool:
         """Whether an OCSPRequest is not too large to be posted, and its answer in memory."""

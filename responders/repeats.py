@@ -23,8 +23,8 @@ ROOM: Final = 4 * 1024 * 1024
 """Octets of all of them, with what each takes besides."""
 _OVERHEAD: Final = 512
 _END: Final = b"\r\n\r\n"
-# What makes the response depend on more than the answer, or the request on more than these octets.
-_TELLING: Final = ("If-None-Match", "If-Modified-Since", "Expect", "Transfer-Encoding", "Upgrade", "Connection")
+# What makes the response depend on more than the answer.
+_TELLING: Final = ("If-None-Match", "If-Modified-Since", "Expect")
 
 
 class Repeat(NamedTuple):
@@ -53,7 +53,8 @@ class Repeats:
         """The response, head and body, to a whole request on a connection that stays open; None where only the
         parser can say what it is, or where no answer is at hand.
         """
-        known = self._known.get(octets)
+        # The rest are not worth a hash over all their octets.
+        known = self._known.get(octets) if len(octets) <= MOST else None
         if known is None:
             return None
         response = self._public.repeat(known.ocsp_request, posted=known.posted)
@@ -85,15 +86,14 @@ def ends_message(octets: bytes, message: object, payload: StreamReader) -> bool:
 
 def _read(octets: bytes, message: object) -> Repeat | None:
     """What a whole message stands for, if that is an OCSP request that says nothing about how it is to be answered."""
-    if not isinstance(message, RawRequestMessage):
+    if not isinstance(message, RawRequestMessage) or len(octets) > MOST:
         return None
-    if len(octets) > MOST or message.version != HttpVersion11 or message.should_close:
+    fetched = message.method == "GET" and message.path.startswith("/ocsp/")
+    posted = message.method == "POST" and message.path == "/ocsp"
+    if not (fetched or posted) or message.version != HttpVersion11 or message.should_close:
         return None
-    headers = message.headers
-    if any(name in headers for name in _TELLING):
+    if any(name in message.headers for name in _TELLING):
         return None
-    if message.method == "GET" and message.path.startswith("/ocsp/") and "Content-Length" not in headers:
-        return Repeat(read_path(message.path[6:]), posted=False)
-    if message.method == "POST" and message.path == "/ocsp":
+    if posted:
         return Repeat(octets[octets.find(_END) + len(_END) :], posted=True)
-    return None
+    return Repeat(read_path(message.path[6:]), posted=False)

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 _BEAT_SECONDS: Final = 0.2
 _CHECK_SECONDS: Final = 1.0
 _BEATEN: Final = (
-    *(counter_index(CACHE, each) for each in ("hit", "miss", "eviction", "signature")),
+    *(counter_index(CACHE, each) for each in ("hit", "miss", "eviction", "signature", "repeat")),
     counter_index(OVER_BUDGET),
 )
-"""What the responder counts itself."""
+"""What the responder and the server count themselves."""
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -138,8 +138,8 @@ class Upkeep:
         row, responder = self._row, self._responder
         while True:
             row.beat(self._clock.monotonic(), self._store.feed.confirmed)
-            hits, misses = responder.hits, responder.misses
-            counts = (hits, misses, responder.evictions, responder.signatures, responder.over_budget)
+            cached = (responder.hits, responder.misses, responder.evictions, responder.signatures, server.repeated)
+            counts = (*cached, responder.over_budget)
             for at, before, count in zip(_BEATEN, self._before, counts, strict=True):
                 row.set_counter(at, before + count)
             row.set_gauge(CACHE_OCTETS, responder.octets)

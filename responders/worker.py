@@ -76,7 +76,7 @@ class Worker:
                 refuse=public.refuse,
                 header_seconds=settings.header_seconds,
                 keep_alive_seconds=settings.keep_alive_seconds,
-                repeats=Repeats(public),
+                repeats=Repeats(public) if settings.prepared_responses else None,
             )
             async with asyncio.TaskGroup() as background:
                 tasks = [background.create_task(each) for each in (server.sweep(), *upkeep.tasks(server))]

@@ -146,7 +146,7 @@ async def listening(settings: Settings | None = None, *, tsa: bool = True) -> As
         refuse=public.refuse,
         header_seconds=settings.header_seconds,
         keep_alive_seconds=settings.keep_alive_seconds,
-        repeats=repeats,
+        repeats=repeats if settings.prepared_responses else None,
     )
     server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
     sweeper = asyncio.create_task(connections.sweep())

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_response
+from http_wire import Wire
+from running_server import until
 from strangers import SEEN_SECONDS, SHA1, SHA256, ask, certificate, issue, ocsp_request, revoke, run
 
 if TYPE_CHECKING:
@@ -40,6 +43,36 @@ def test_signed_answers_are_counted_by_status_method_and_hash_algorithm_cached_o
         else:
             ask(f"{server.url}/ocsp/{quote(base64.b64encode(request).decode(), safe='')}")
     assert answers(server, outcome="revoked", method=method, cert_id_hash=name) == before + 5
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_requests_that_came_before_to_the_octet_are_counted_and_hear_of_a_revocation(
+    server: Server, tmp_path: Path, method: str
+) -> None:
+    """Over one connection, as a client repeats itself, with the parser's own way (a field more) held beside it."""
+    issued = issue(server.home, tmp_path, "server-ecc", "server")
+    time.sleep(SEEN_SECONDS)
+    request = ocsp_request(issued.certificate, certificate(server.home, "server-ecc"))
+    encoded = quote(base64.b64encode(request).decode(), safe="").encode()
+    line = b"POST /ocsp" if method == "POST" else b"GET /ocsp/" + encoded
+    body = b"Content-Length: %d\r\n\r\n%b" % (len(request), request) if method == "POST" else b"\r\n"
+    octets, other = (line + b" HTTP/1.1\r\nHost: a\r\n" + more + body for more in (b"", b'If-None-Match: "x"\r\n'))
+    counted = 'responders_ocsp_cache_total{event="repeat"}'
+    before = server.metric(counted)
+    with Wire(server) as wire:
+        first = wire.ask(octets).body
+        # A worker that sees only now that another has answered with a revocation trusts its memory after the next look.
+        time.sleep(SEEN_SECONDS)
+        assert {wire.ask(each).body for each in (octets, octets, octets, octets, other)} == {first}
+        # The second was learned from; a worker shows what it counts a few times a second.
+        until(lambda: server.metric(counted) >= before + 3, "they are not counted")
+        assert server.metric(counted) == before + 3
+        revoke(server.home, issued)
+        time.sleep(SEEN_SECONDS)
+        after = wire.ask(octets).body
+        assert load_der_ocsp_response(first).certificate_status is OCSPCertStatus.GOOD
+        assert load_der_ocsp_response(after).certificate_status is OCSPCertStatus.REVOKED
+        assert {wire.ask(each).body for each in (octets, other, octets)} == {after}
 
 
 def test_an_unsigned_answer_has_no_hash_algorithm(server: Server) -> None:
