@@ -17,7 +17,7 @@ from fakes import DAY
 from http_wire import exchange, post
 from issuance_world import copy_home
 from running_server import running_server, until
-from strangers import ask, certificate, ocsp_request, run
+from strangers import SEEN_SECONDS, ask, certificate, ocsp_request, run
 from tsa_lives import NO_LOG, OLDER, SYSTEM_FAILURE, TIME_NOT_AVAILABLE, configure, grants, refusals, small_home
 from tsa_load import load as asking
 from tsa_server import query
@@ -43,6 +43,14 @@ def configure_clock(home: Path, text: str) -> None:
     file.write_text(whole.replace('source = "host"', text))
 
 
+def until_good(server: Server) -> None:
+    """Wait until every worker issues. What they show may be as old as the beat at which they do, and then it tells of
+    the time before the clock was set.
+    """
+    time.sleep(SEEN_SECONDS)
+    until(lambda: server.metric("responders_tsa_clock_good") == 1, "the clock is not good")
+
+
 def gen_time(opened: Opened) -> float:
     found: datetime = opened.tst_info["gen_time"].native
     return found.timestamp()
@@ -66,7 +74,7 @@ class TestClock:
     ) -> None:
         """A step of either sign, seen by every worker before the next token, told to operators, and over by itself."""
         server, clock = faked
-        until(lambda: server.metric("responders_tsa_clock_good") == 1, "the clock is not good")
+        until_good(server)
         faults, workers = server.metric("responders_tsa_clock_faults_total"), server.worker_pids()
         with asking(server, ["/tsa", "/tsa/p256"], pause=0.005) as made:
             until(lambda: len(made.answered) > 50, "nothing is answered")
@@ -107,7 +115,7 @@ class TestClock:
     def test_that_was_set_leaves_ocsp_alone(self, faked: tuple[Server, FakedTime]) -> None:
         server, clock = faked
         issuer, leaf = certificate(server.home, "server-rsa"), certificate(server.home, "demo-good")
-        until(lambda: server.metric("responders_tsa_clock_good") == 1, "the clock is not good")
+        until_good(server)
         clock.step(0.3)
         refusals(server, "/tsa", TIME_NOT_AVAILABLE)
         answer = x509_ocsp.load_der_ocsp_response(ask(f"{server.url}/ocsp", ocsp_request(leaf, issuer)).body)
@@ -115,7 +123,7 @@ class TestClock:
 
     def test_that_was_set_is_counted_as_such(self, faked: tuple[Server, FakedTime]) -> None:
         server, clock = faked
-        until(lambda: server.metric("responders_tsa_clock_good") == 1, "the clock is not good")
+        until_good(server)
         names = (
             'responders_timestamps_total{outcome="timeNotAvailable"}',
             'responders_countersignatures_total{outcome="unavailable"}',
@@ -189,7 +197,7 @@ class TestKernelsClock:
                 ("0 0 1100000", ClockFault.ERROR_BOUND),
                 (None, ClockFault.SOURCE_LOST),
             ):
-                until(lambda: server.metric("responders_tsa_clock_good") == 1, "the clock is not good")
+                until_good(server)
                 grants(server, "/tsa")
                 if text is None:
                     said.unlink()
